@@ -1,0 +1,1 @@
+"""What the server can do, apart from any transport: the RPCs' meaning, shared by gRPC and HTTP."""
