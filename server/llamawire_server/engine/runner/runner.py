@@ -1,0 +1,121 @@
+"""The engine's `Runner` on llama.cpp: batches in, tokens out."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from typing import Any
+
+import llama_cpp
+import numpy as np
+
+from llamawire_server.engine.engine import CacheFullError, DecodeError
+from llamawire_server.engine.runner.model import LoadedModel
+from llamawire_server.engine.runner.sampler import Logits, Sampler
+from llamawire_server.engine.runner.vocabulary import Vocabulary
+from llamawire_server.engine.scheduler import Limits, Slice
+from llamawire_server.engine.sequence import Sequence
+
+
+class LlamaRunner:
+    """Owns a model's context. Every call comes from one thread."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        self.vocabulary = Vocabulary(loaded.vocabulary)
+        self._limits = loaded.limits
+        self._context = loaded.context
+        self._memory: Any = llama_cpp.llama_get_memory(loaded.context)
+        self._batch = Batch(loaded.limits.batch_tokens)
+        self._samplers: dict[Sequence, Sampler] = {}
+        self._rows: dict[int, Logits] = {}
+
+    @property
+    def limits(self) -> Limits:
+        return self._limits
+
+    @property
+    def end_token_ids(self) -> frozenset[int]:
+        return self.vocabulary.end_token_ids
+
+    def run(self, slices: list[Slice]) -> Mapping[Sequence, int]:
+        outputs = self._batch.fill(slices)
+        code = llama_cpp.llama_decode(self._context, self._batch.struct)
+        if code == 1:
+            raise CacheFullError("llama.cpp found no cells for the batch")
+        if code != 0:
+            raise DecodeError(f"llama_decode returned {code}")
+        sampled: dict[Sequence, int] = {}
+        for piece, output in outputs:
+            logits = self._logits(output)
+            for sequence in piece.samples:
+                if sequence is not piece.sequence:
+                    llama_cpp.llama_memory_seq_cp(self._memory, piece.slot, sequence.slot, -1, -1)
+                sampled[sequence] = self._sampler(sequence).sample(sequence, logits, self._context, output)
+        return sampled
+
+    def truncate(self, slot: int, num_tokens: int) -> None:
+        llama_cpp.llama_memory_seq_rm(self._memory, slot, num_tokens, -1)
+
+    def forget(self, sequence: Sequence) -> None:
+        sampler = self._samplers.pop(sequence, None)
+        if sampler is not None:
+            sampler.close()
+
+    def _sampler(self, sequence: Sequence) -> Sampler:
+        sampler = self._samplers.get(sequence)
+        if sampler is None:
+            sampler = self._samplers[sequence] = Sampler(sequence)
+        return sampler
+
+    def _logits(self, output: int) -> Logits:
+        """The logits of the batch's token number `output`, in llama.cpp's own memory, which moves rarely."""
+        pointer = llama_cpp.llama_get_logits_ith(self._context, output)
+        if not pointer:
+            raise DecodeError("llama.cpp kept no logits")
+        address = ctypes.addressof(pointer.contents)
+        row = self._rows.get(address)
+        if row is None:
+            memory = (ctypes.c_float * self.vocabulary.size).from_address(address)
+            row = self._rows[address] = np.ctypeslib.as_array(memory)
+        return row
+
+
+class Batch:
+    """A llama_batch whose arrays are numpy's, so that a prompt's slice is one assignment, not a loop."""
+
+    def __init__(self, size: int) -> None:
+        self._tokens = np.zeros(size, np.int32)
+        self._positions = np.zeros(size, np.int32)
+        self._slot_counts = np.ones(size, np.int32)
+        self._slots = np.zeros(size, np.int32)
+        self._outputs = np.zeros(size, np.int8)
+        # llama.cpp wants an array of slots for each token: here every one is a place in one array.
+        first = self._slots.ctypes.data
+        self._slot_pointers = np.arange(first, first + 4 * size, 4, dtype=np.uintp)
+        self.struct = llama_cpp.llama_batch(
+            n_tokens=0,
+            token=self._tokens.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
+            embd=None,
+            pos=self._positions.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
+            n_seq_id=self._slot_counts.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
+            seq_id=self._slot_pointers.ctypes.data_as(ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))),
+            logits=self._outputs.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
+        )
+
+    def fill(self, slices: list[Slice]) -> list[tuple[Slice, int]]:
+        """Lay the slices out; gives those that sample, each with the number of the token they sample from."""
+        outputs: list[tuple[Slice, int]] = []
+        at = 0
+        for piece in slices:
+            end = at + piece.length
+            stop = piece.start + piece.length
+            self._tokens[at:end] = piece.sequence.tokens[piece.start : stop]
+            self._positions[at:end] = range(piece.start, stop)
+            self._slots[at:end] = piece.slot
+            self._outputs[at:end] = 0
+            if piece.samples:
+                self._outputs[end - 1] = 1
+                outputs.append((piece, end - 1))
+            at = end
+        self.struct.n_tokens = at
+        return outputs

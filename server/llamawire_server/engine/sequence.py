@@ -1,0 +1,105 @@
+"""A sequence: one choice of one request being generated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+import msgspec
+
+
+class FinishReason(Enum):
+    """Why a sequence ended."""
+
+    STOP = "stop"
+    """An end-of-generation token, a stop token, or (found by whoever reads the text) a stop string."""
+
+    LENGTH = "length"
+    """Its token limit or the context was reached."""
+
+    FAILED = "failed"
+    """Its tokens could not be computed."""
+
+
+class SamplingParameters(msgspec.Struct, frozen=True, kw_only=True):
+    """How the next token is chosen; every field is set. Ranges are those of ChatCompletionRequest.
+
+    Travels to the worker as it is, hence a msgspec type.
+    """
+
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    frequency_penalty: float
+    presence_penalty: float
+    repeat_penalty: float
+    seed: int
+    logit_bias: dict[int, float]
+
+
+@dataclass(eq=False)
+class Sequence:
+    """Tokens so far, and how many of them are computed.
+
+    Prefill and decode are one thing: whatever is not computed yet is what the next steps have to do. A sequence
+    that decodes has exactly one such token, the one sampled last.
+    """
+
+    request_id: int
+    index: int
+    """Which choice of its request this is, from 0."""
+
+    tokens: list[int]
+    """The prompt, then what was generated."""
+
+    num_prompt_tokens: int
+    max_tokens: int
+    """The most tokens to generate. At least 1."""
+
+    sampling: SamplingParameters
+    stop_token_ids: frozenset[int] = frozenset()
+
+    num_computed_tokens: int = 0
+    """Tokens whose keys and values are in the KV cache."""
+
+    num_shared_tokens: int = 0
+    """Leading computed tokens whose KV cells are shared with the siblings of the same request."""
+
+    slot: int | None = None
+    """The sequence's number in the KV cache; None while it waits and once it has ended."""
+
+    finish_reason: FinishReason | None = None
+
+    @property
+    def num_output_tokens(self) -> int:
+        return len(self.tokens) - self.num_prompt_tokens
+
+    @property
+    def num_pending_tokens(self) -> int:
+        """Tokens that are still to be computed."""
+        return len(self.tokens) - self.num_computed_tokens
+
+    @property
+    def sort_key(self) -> tuple[int, int]:
+        """Age: requests are numbered in the order in which they came."""
+        return (self.request_id, self.index)
+
+
+@dataclass(eq=False)
+class Prefill:
+    """A prompt to compute, for the sequences that will go on from it.
+
+    The first sequence computes; when its prompt is done, the others fork from it: they share its cells and each
+    samples its own first token from the same logits.
+    """
+
+    sequences: list[Sequence] = field(default_factory=list)
+
+    @property
+    def leader(self) -> Sequence:
+        return self.sequences[0]
+
+    @property
+    def followers(self) -> list[Sequence]:
+        return self.sequences[1:]

@@ -1,0 +1,168 @@
+"""A worker's main program: one model, one thread, messages in and events out.
+
+Started by `process.WorkerProcess` as `python -m llamawire_server.worker.child FD`, where FD is the number of an
+inherited socket. The worker ends when the other end of that socket is closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from llamawire_server.chat.template import ChatTemplate, TemplateError
+from llamawire_server.engine.engine import Engine
+from llamawire_server.engine.runner.model import EngineLog, LoadedModel, ModelLoadError
+from llamawire_server.engine.runner.runner import LlamaRunner
+from llamawire_server.worker.generations import Generations, PromptBuilder, RequestError
+from llamawire_server.worker.messages import (
+    Cancel,
+    CountTokens,
+    Detokenize,
+    Event,
+    Events,
+    Failed,
+    Generate,
+    Loaded,
+    LoadFailed,
+    Loading,
+    Request,
+    Text,
+    TokenCount,
+    Tokenize,
+    Tokens,
+    WorkerSetup,
+)
+from llamawire_server.worker.wire import ConnectionClosedError, Inbox, frame
+
+log = logging.getLogger("llamawire_server.worker")
+
+# Levels of ggml_log_level to those of logging. llama.cpp warns of much that is as it should be.
+LOG_LEVELS = {2: logging.DEBUG, 3: logging.INFO, 4: logging.ERROR}
+
+
+class Worker:
+    """A loaded model and the requests that it answers."""
+
+    def __init__(self, setup: WorkerSetup, connection: socket.socket) -> None:
+        """Load the model, reporting progress. Raises ModelLoadError."""
+        self._connection = connection
+        self._reported_share = -1.0
+        engine_log = EngineLog(lambda level, line: log.log(LOG_LEVELS.get(level, logging.DEBUG), "%s", line))
+        loaded = LoadedModel(Path(setup.path), setup.settings, engine_log, self._report_progress)
+        runner = LlamaRunner(loaded)
+        self._vocabulary = runner.vocabulary
+        self._limits = runner.limits
+        template = self._compile_template(setup.chat_template)
+        self._prompts = PromptBuilder(runner.vocabulary, template)
+        self._generations = Generations(Engine(runner), runner.limits, runner.vocabulary, self._prompts)
+        self._send(
+            Loaded(
+                num_parameters=loaded.facts.num_parameters,
+                training_context_length=loaded.facts.training_context_length,
+                context_length=runner.limits.context_length,
+                vocabulary_size=loaded.facts.vocabulary_size,
+                parallel=runner.limits.num_slots,
+                has_chat_template=template is not None,
+            )
+        )
+
+    def serve(self, inbox: Inbox[Request]) -> None:
+        """Answer until the other side closes. Raises ConnectionClosedError then."""
+        while True:
+            events: list[Event] = []
+            for request in inbox.receive(wait=not self._generations.has_work):
+                events += self._take(request)
+            if self._generations.has_work:
+                events += self._generations.step()
+            if events:
+                self._send(Events(events))
+
+    def _take(self, request: Request) -> list[Event]:
+        if isinstance(request, Cancel):
+            self._generations.cancel(request.request_id)
+            return []
+        try:
+            return self._answer(request)
+        except RequestError as error:
+            return [error.event(request.request_id)]
+        except Exception:
+            log.exception("request %d failed", request.request_id)
+            return [
+                Failed(request.request_id, "ENGINE", "INFERENCE_ERROR", "the request failed in the engine")
+            ]
+
+    def _answer(self, request: Generate | Tokenize | Detokenize | CountTokens) -> list[Event]:
+        if isinstance(request, Generate):
+            self._generations.start(request)
+            return []
+        if isinstance(request, Tokenize):
+            tokens = self._vocabulary.tokenize(
+                request.text, add_special=request.add_special, parse_special=request.parse_special
+            )
+            return [Tokens(request.request_id, tokens, [self._vocabulary.piece(token) for token in tokens])]
+        if isinstance(request, Detokenize):
+            text = self._vocabulary.detokenize(request.tokens, unparse_special=request.unparse_special)
+            return [Text(request.request_id, text)]
+        count = len(self._prompts.build(request.prompt))
+        return [TokenCount(request.request_id, count, self._limits.context_length)]
+
+    def _compile_template(self, source: str | None) -> ChatTemplate | None:
+        if source is None:
+            return None
+        try:
+            return ChatTemplate(
+                source, bos_token=self._vocabulary.bos_text, eos_token=self._vocabulary.eos_text
+            )
+        except TemplateError as error:
+            raise ModelLoadError(str(error)) from error
+
+    def _report_progress(self, share: float) -> bool:
+        if share - self._reported_share < 0.01 and share < 1:
+            return True
+        self._reported_share = share
+        try:
+            self._send(Loading(share))
+        except ConnectionClosedError:
+            return False
+        return True
+
+    def _send(self, message: msgspec.Struct) -> None:
+        try:
+            self._connection.sendall(frame(message))
+        except OSError as error:
+            raise ConnectionClosedError from error
+
+
+def main() -> None:
+    # The terminal's Ctrl-C reaches every process of its group; when to end is the server's decision.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    logging.basicConfig(
+        level=os.environ.get("LLAMAWIRE_LOG_LEVEL", "INFO"),
+        format=f"%(asctime)s %(levelname)s %(name)s[{os.getpid()}] %(message)s",
+        stream=sys.stderr,
+    )
+    kinds: Any = WorkerSetup
+    try:
+        (setup,) = Inbox[WorkerSetup](connection, kinds).receive(wait=True)
+        try:
+            worker = Worker(setup, connection)
+        except ModelLoadError as error:
+            with contextlib.suppress(OSError):
+                connection.sendall(frame(LoadFailed(str(error))))
+            return
+        worker.serve(Inbox(connection, Request))
+    except ConnectionClosedError:
+        log.debug("the server has closed the connection")
+
+
+if __name__ == "__main__":
+    main()

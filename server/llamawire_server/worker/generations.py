@@ -1,0 +1,226 @@
+"""The requests of one worker: conversations in, events out, one engine step at a time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from llamawire_server.chat.pipeline import TextPipeline
+from llamawire_server.chat.template import ChatTemplate, TemplateError
+from llamawire_server.engine.engine import Engine, TokenOutput
+from llamawire_server.engine.scheduler import Limits
+from llamawire_server.engine.sequence import FinishReason, Sequence
+from llamawire_server.worker.messages import ChatPrompt, Completed, Event, Failed, Generate, TextDelta
+
+log = logging.getLogger(__name__)
+
+
+class Vocabulary(Protocol):
+    """The tokenizer, as far as requests need it."""
+
+    @property
+    def bos_text(self) -> str: ...
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]: ...
+
+    def piece(self, token: int) -> bytes: ...
+
+
+class RequestError(Exception):
+    """A request that can't be answered; `condition` names a `Condition` of the error table."""
+
+    def __init__(self, condition: str, reason: str, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.condition = condition
+        self.reason = reason
+        self.field = field
+
+    def event(self, request_id: int) -> Failed:
+        """The error as the request's last event."""
+        return Failed(request_id, self.condition, self.reason, str(self), self.field)
+
+
+class PromptBuilder:
+    """Conversations to tokens."""
+
+    def __init__(self, vocabulary: Vocabulary, template: ChatTemplate | None) -> None:
+        self._vocabulary = vocabulary
+        self._template = template
+
+    def build(self, prompt: ChatPrompt) -> list[int]:
+        """The prompt's tokens. Raises RequestError where the template does not take the conversation."""
+        if self._template is None:
+            raise RequestError(
+                "UNSUPPORTED",
+                "NO_CHAT_TEMPLATE",
+                "the model has no chat template; give it one with `chat_template` in models.yaml",
+                "messages",
+            )
+        try:
+            text = self._template.render(prompt.messages, tools=prompt.tools, variables=prompt.variables)
+        except TemplateError as error:
+            raise RequestError("INVALID", "CHAT_TEMPLATE_REFUSED", str(error), "messages") from error
+        bos = self._vocabulary.bos_text
+        # Many templates write the begin-of-sequence token themselves; twice would be one too many.
+        has_bos = bool(bos) and text.startswith(bos)
+        return self._vocabulary.tokenize(text, add_special=not has_bos, parse_special=True)
+
+
+@dataclass(eq=False)
+class Generation:
+    """One request being answered."""
+
+    request_id: int
+    sequences: list[Sequence]
+    pipelines: dict[Sequence, TextPipeline]
+    arrived: float
+    """Times are those of time.monotonic, in seconds."""
+    started: float | None = None
+    first_token: float | None = None
+    unfinished: set[Sequence] = field(default_factory=set)
+
+    def completed(self, now: float) -> Completed:
+        """The request's last event, at its end."""
+        started = self.started if self.started is not None else now
+        first_token = self.first_token if self.first_token is not None else now
+        return Completed(
+            self.request_id,
+            num_prompt_tokens=self.sequences[0].num_prompt_tokens,
+            num_cached_tokens=0,
+            num_completion_tokens=sum(sequence.num_output_tokens for sequence in self.sequences),
+            queue_seconds=started - self.arrived,
+            prompt_seconds=first_token - started,
+            generation_seconds=now - first_token,
+        )
+
+
+class Generations:
+    """All requests that the worker has."""
+
+    def __init__(
+        self, engine: Engine, limits: Limits, vocabulary: Vocabulary, prompts: PromptBuilder
+    ) -> None:
+        self._engine = engine
+        self._limits = limits
+        self._vocabulary = vocabulary
+        self._prompts = prompts
+        self._active: dict[int, Generation] = {}
+        self._not_started: list[Generation] = []
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `step` would do anything."""
+        return self._engine.has_work
+
+    def start(self, request: Generate) -> None:
+        """Take a request in. Raises RequestError, having taken nothing in."""
+        arrived = time.monotonic()
+        prompt = self._prompts.build(request.prompt)
+        max_tokens = self._max_tokens(len(prompt), request)
+        stop_token_ids = frozenset(request.stop_token_ids)
+        sequences = [
+            Sequence(
+                request_id=request.request_id,
+                index=index,
+                tokens=list(prompt),
+                num_prompt_tokens=len(prompt),
+                max_tokens=max_tokens,
+                sampling=request.sampling,
+                stop_token_ids=stop_token_ids,
+            )
+            for index in range(request.num_choices)
+        ]
+        self._engine.add(sequences)
+        generation = Generation(
+            request.request_id,
+            sequences,
+            {sequence: TextPipeline(request.stops) for sequence in sequences},
+            arrived,
+            unfinished=set(sequences),
+        )
+        self._active[request.request_id] = generation
+        self._not_started.append(generation)
+
+    def cancel(self, request_id: int) -> None:
+        """Drop a request, wherever it stands; nothing more is said of it. One that is not there is no error."""
+        generation = self._active.pop(request_id, None)
+        if generation is None:
+            return
+        for sequence in generation.sequences:
+            self._engine.finish(sequence, FinishReason.STOP)
+        if generation.started is None:
+            self._not_started.remove(generation)
+
+    def step(self) -> list[Event]:
+        """Compute one batch; gives what it brought for each request."""
+        before = time.monotonic()
+        outputs = self._engine.step()
+        now = time.monotonic()
+        self._note_starts(before)
+        events: list[Event] = []
+        for output in outputs:
+            generation = self._active.get(output.sequence.request_id)
+            if generation is not None:
+                events += self._advance(generation, output, now)
+        return events
+
+    def _advance(self, generation: Generation, output: TokenOutput, now: float) -> Iterable[Event]:
+        sequence = output.sequence
+        if sequence.finish_reason is FinishReason.FAILED:
+            self.cancel(generation.request_id)
+            error = RequestError(
+                "ENGINE", "DECODE_FAILED", "llama.cpp could not compute this request's tokens"
+            )
+            return [error.event(generation.request_id)]
+        if generation.first_token is None:
+            generation.first_token = now
+        pipeline = generation.pipelines[sequence]
+        text = pipeline.feed(self._vocabulary.piece(output.token)) if output.is_text else ""
+        if not pipeline.is_stopped and sequence.finish_reason is not None:
+            text += pipeline.flush()
+        reason = sequence.finish_reason
+        if pipeline.is_stopped:
+            self._engine.finish(sequence, FinishReason.STOP)
+            reason = FinishReason.STOP
+        if reason is None:
+            return [TextDelta(generation.request_id, sequence.index, text)] if text else []
+        generation.unfinished.discard(sequence)
+        events: list[Event] = [TextDelta(generation.request_id, sequence.index, text, reason.value)]
+        if not generation.unfinished:
+            del self._active[generation.request_id]
+            events.append(generation.completed(now))
+        return events
+
+    def _note_starts(self, before: float) -> None:
+        """A request's time in line ends with the step that computes its first tokens."""
+        still_waiting = []
+        for generation in self._not_started:
+            if any(s.num_computed_tokens or s.num_output_tokens for s in generation.sequences):
+                generation.started = before
+            else:
+                still_waiting.append(generation)
+        self._not_started = still_waiting
+
+    def _max_tokens(self, num_prompt_tokens: int, request: Generate) -> int:
+        context_length = self._limits.context_length
+        room = context_length - num_prompt_tokens
+        if room < 1:
+            raise RequestError(
+                "INVALID",
+                "CONTEXT_LENGTH_EXCEEDED",
+                f"the prompt has {num_prompt_tokens} tokens; the model's context has {context_length}, "
+                "and an answer needs at least one of them",
+                "messages",
+            )
+        if request.is_max_tokens_explicit and request.max_tokens > room:
+            raise RequestError(
+                "INVALID",
+                "CONTEXT_LENGTH_EXCEEDED",
+                f"max_tokens is {request.max_tokens} and the prompt has {num_prompt_tokens} tokens; "
+                f"together they exceed the model's context of {context_length}",
+                "max_tokens",
+            )
+        return min(request.max_tokens, room)

@@ -1,0 +1,172 @@
+"""What the server and a worker say to each other, as msgspec types.
+
+Generated text crosses once a step for all sequences together, not once a token.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from llamawire_server.config import ModelSettings
+from llamawire_server.engine.sequence import SamplingParameters
+
+
+class ChatPrompt(msgspec.Struct, frozen=True):
+    """A conversation, for the model's chat template."""
+
+    messages: list[dict[str, Any]]
+    tools: list[dict[str, Any]] = []
+    variables: dict[str, Any] = {}
+
+
+# From the server to the worker.
+
+
+class Generate(msgspec.Struct, frozen=True, tag=True):
+    """Answer a conversation with `num_choices` choices."""
+
+    request_id: int
+    prompt: ChatPrompt
+    sampling: SamplingParameters
+    max_tokens: int
+    is_max_tokens_explicit: bool
+    """An explicit limit that does not fit is the caller's mistake; a default is cut to what fits."""
+    num_choices: int
+    stops: list[str]
+    stop_token_ids: list[int]
+
+
+class Cancel(msgspec.Struct, frozen=True, tag=True):
+    """Nobody waits for this request any more."""
+
+    request_id: int
+
+
+class Tokenize(msgspec.Struct, frozen=True, tag=True):
+    """Turn text into tokens; answered by `Tokens`."""
+
+    request_id: int
+    text: str
+    add_special: bool
+    parse_special: bool
+
+
+class Detokenize(msgspec.Struct, frozen=True, tag=True):
+    """Turn tokens into text; answered by `Text`."""
+
+    request_id: int
+    tokens: list[int]
+    unparse_special: bool
+
+
+class CountTokens(msgspec.Struct, frozen=True, tag=True):
+    """Measure a conversation's prompt; answered by `TokenCount`."""
+
+    request_id: int
+    prompt: ChatPrompt
+
+
+Request = Generate | Cancel | Tokenize | Detokenize | CountTokens
+
+
+# From the worker to the server.
+
+
+class Loading(msgspec.Struct, frozen=True, tag=True):
+    """How much of the model is loaded, in [0, 1]."""
+
+    share: float
+
+
+class Loaded(msgspec.Struct, frozen=True, tag=True):
+    """The model answers from now on."""
+
+    num_parameters: int
+    training_context_length: int
+    context_length: int
+    vocabulary_size: int
+    parallel: int
+    has_chat_template: bool
+
+
+class LoadFailed(msgspec.Struct, frozen=True, tag=True):
+    """The model could not be loaded; the worker ends."""
+
+    message: str
+
+
+class TextDelta(msgspec.Struct, frozen=True, tag=True):
+    """More text of one choice, and its end where `finish_reason` is set."""
+
+    request_id: int
+    index: int
+    text: str
+    finish_reason: str = ""
+
+
+class Completed(msgspec.Struct, frozen=True, tag=True):
+    """A request's last event, after the end of every choice: what it cost. Times are in seconds."""
+
+    request_id: int
+    num_prompt_tokens: int
+    num_cached_tokens: int
+    num_completion_tokens: int
+    queue_seconds: float
+    prompt_seconds: float
+    generation_seconds: float
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """A request's last event where it failed. `condition` names a `Condition`, `field` the request's field."""
+
+    request_id: int
+    condition: str
+    reason: str
+    message: str
+    field: str = ""
+
+
+class Tokens(msgspec.Struct, frozen=True, tag=True):
+    """The answer to `Tokenize`."""
+
+    request_id: int
+    tokens: list[int]
+    pieces: list[bytes]
+
+
+class Text(msgspec.Struct, frozen=True, tag=True):
+    """The answer to `Detokenize`."""
+
+    request_id: int
+    text: str
+
+
+class TokenCount(msgspec.Struct, frozen=True, tag=True):
+    """The answer to `CountTokens`."""
+
+    request_id: int
+    num_prompt_tokens: int
+    context_length: int
+
+
+Event = TextDelta | Completed | Failed | Tokens | Text | TokenCount
+
+
+class Events(msgspec.Struct, frozen=True, tag=True):
+    """All that one step brought, for all requests."""
+
+    events: list[Event]
+
+
+Report = Loading | Loaded | LoadFailed | Events
+
+
+class WorkerSetup(msgspec.Struct, frozen=True):
+    """What a worker is started with: the first message it reads."""
+
+    path: str
+    settings: ModelSettings
+    chat_template: str | None
+    """The template's text where the model's entry or file has one."""

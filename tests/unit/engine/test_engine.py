@@ -1,0 +1,128 @@
+"""The engine's step with a runner that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from llamawire_server.engine.budget import PromptBudget, StepTargets
+from llamawire_server.engine.engine import CacheFullError, DecodeError, Engine
+from llamawire_server.engine.scheduler import Limits, Slice
+from llamawire_server.engine.sequence import FinishReason, SamplingParameters, Sequence
+
+SAMPLING = SamplingParameters(
+    temperature=0,
+    top_p=1,
+    top_k=0,
+    min_p=0,
+    frequency_penalty=0,
+    presence_penalty=0,
+    repeat_penalty=1,
+    seed=0,
+    logit_bias={},
+)
+
+
+def sequence(request_id: int, max_tokens: int = 3) -> Sequence:
+    return Sequence(request_id, 0, [request_id] * 5, 5, max_tokens, SAMPLING)
+
+
+class FakeRunner:
+    """Samples the sequence's request id; fails as told."""
+
+    limits = Limits(num_slots=4, kv_cache_tokens=100, context_length=50, batch_tokens=64)
+    end_token_ids = frozenset({99})
+
+    def __init__(self) -> None:
+        self.poisoned: set[Sequence] = set()
+        self.full_once = False
+        self.truncated: list[tuple[int, int]] = []
+        self.forgotten: list[Sequence] = []
+
+    def run(self, slices: list[Slice]) -> Mapping[Sequence, int]:
+        if self.full_once:
+            self.full_once = False
+            raise CacheFullError
+        if any(piece.sequence in self.poisoned for piece in slices):
+            raise DecodeError
+        return {s: s.request_id for piece in slices for s in piece.samples}
+
+    def truncate(self, slot: int, num_tokens: int) -> None:
+        self.truncated.append((slot, num_tokens))
+
+    def forget(self, sequence: Sequence) -> None:
+        self.forgotten.append(sequence)
+
+
+def test_a_failed_decode_fails_only_the_sequence_that_makes_it_fail() -> None:
+    runner = FakeRunner()
+    engine = Engine(runner)
+    good, bad = sequence(1), sequence(2)
+    engine.add([good])
+    engine.add([bad])
+    engine.step()
+    runner.poisoned.add(bad)
+    outputs = engine.step()
+    assert [(o.sequence, o.is_text) for o in outputs] == [(good, True), (bad, False)]
+    assert bad.finish_reason is FinishReason.FAILED
+    assert {(0, 5), (1, 5)} <= set(runner.truncated), "what the failed batch stored is undone"
+    engine.step()
+    assert good.finish_reason is FinishReason.LENGTH
+    assert good.num_output_tokens == 3
+    assert set(runner.forgotten) == {good, bad}
+
+
+def test_a_full_cache_preempts_instead_of_failing() -> None:
+    runner = FakeRunner()
+    engine = Engine(runner)
+    old, young = sequence(1), sequence(2)
+    engine.add([old])
+    engine.add([young])
+    engine.step()
+    runner.full_once = True
+    assert engine.step() == []
+    while engine.has_work:
+        engine.step()
+    assert [s.num_output_tokens for s in (old, young)] == [3, 3]
+    assert young.finish_reason is FinishReason.LENGTH
+
+
+def test_the_token_that_ends_a_sequence_is_no_text() -> None:
+    runner = FakeRunner()
+    engine = Engine(runner)
+    engine.add([sequence(99)])
+    (output,) = engine.step()
+    assert (output.token, output.is_text) == (99, False)
+    assert output.sequence.finish_reason is FinishReason.STOP
+
+
+def test_a_sequence_that_is_ended_from_outside_computes_nothing_more() -> None:
+    runner = FakeRunner()
+    engine = Engine(runner)
+    stopped = sequence(1)
+    engine.add([stopped])
+    engine.step()
+    engine.finish(stopped, FinishReason.STOP)
+    assert engine.step() == []
+    assert not engine.has_work
+    assert runner.forgotten == [stopped]
+
+
+def test_the_prompt_budget_follows_the_measured_speed() -> None:
+    budget = PromptBudget(StepTargets(shared_seconds=0.1, alone_seconds=0.4), batch_tokens=512)
+    for _ in range(50):
+        budget.observe(200, seconds=0.2)  # 1 ms a token
+    assert 90 <= budget.tokens(num_decoding=4) <= 100
+    assert 390 <= budget.tokens(num_decoding=0) <= 400
+    for _ in range(50):
+        budget.observe(200, seconds=20)
+    assert budget.tokens(num_decoding=1) == 64, "progress is made on the slowest machine"
+    for _ in range(50):
+        budget.observe(512, seconds=0.001)
+    assert budget.tokens(num_decoding=1) == 512
+
+
+def test_steps_of_a_few_tokens_say_nothing_about_prefill() -> None:
+    budget = PromptBudget(StepTargets(), batch_tokens=512)
+    before = budget.tokens(0)
+    budget.observe(8, seconds=10)
+    assert budget.tokens(0) == before

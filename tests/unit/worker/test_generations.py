@@ -1,0 +1,240 @@
+"""A worker's requests with a runner and a vocabulary that need no model: text, stops, limits, counts."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+import pytest
+
+from llamawire_server.chat.template import ChatTemplate
+from llamawire_server.engine.engine import DecodeError, Engine
+from llamawire_server.engine.scheduler import Limits, Slice
+from llamawire_server.engine.sequence import SamplingParameters, Sequence
+from llamawire_server.worker.generations import Generations, PromptBuilder, RequestError
+from llamawire_server.worker.messages import ChatPrompt, Completed, Event, Failed, Generate, TextDelta
+
+SAMPLING = SamplingParameters(
+    temperature=0,
+    top_p=1,
+    top_k=0,
+    min_p=0,
+    frequency_penalty=0,
+    presence_penalty=0,
+    repeat_penalty=1,
+    seed=0,
+    logit_bias={},
+)
+END = 256
+LIMITS = Limits(num_slots=4, kv_cache_tokens=400, context_length=100, batch_tokens=64)
+
+
+class Bytes:
+    """A vocabulary of the 256 bytes, and one end token."""
+
+    bos_text = "^"
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        return list(("^" if add_special else "").encode() + text.encode())
+
+    def piece(self, token: int) -> bytes:
+        return bytes([token]) if token < END else b""
+
+
+class Script:
+    """A runner that says what it is told, byte by byte, to each choice."""
+
+    limits = LIMITS
+    end_token_ids = frozenset({END})
+
+    def __init__(self, *texts: str) -> None:
+        self.texts = [deque([*text.encode(), END]) for text in texts]
+        self.fails = False
+        self.prompts: set[str] = set()
+
+    def run(self, slices: list[Slice]) -> Mapping[Sequence, int]:
+        if self.fails:
+            raise DecodeError
+        for piece in slices:
+            self.prompts.add(bytes(piece.sequence.tokens[: piece.sequence.num_prompt_tokens]).decode())
+        return {s: self.texts[s.index].popleft() for piece in slices for s in piece.samples}
+
+    def truncate(self, slot: int, num_tokens: int) -> None:
+        pass
+
+    def forget(self, sequence: Sequence) -> None:
+        pass
+
+
+def generate(
+    content: str = "hi",
+    *,
+    stops: list[str] | None = None,
+    max_tokens: int | None = None,
+    n: int = 1,
+    stop_token_ids: list[int] | None = None,
+) -> Generate:
+    return Generate(
+        request_id=1,
+        prompt=ChatPrompt([{"role": "user", "content": content}]),
+        sampling=SAMPLING,
+        max_tokens=max_tokens or 2048,
+        is_max_tokens_explicit=max_tokens is not None,
+        num_choices=n,
+        stops=stops or [],
+        stop_token_ids=stop_token_ids or [],
+    )
+
+
+def make(script: Script, template: str | None = "{{ messages[0].content }}:") -> Generations:
+    prompts = PromptBuilder(Bytes(), ChatTemplate(template) if template is not None else None)
+    return Generations(Engine(script), LIMITS, Bytes(), prompts)
+
+
+def run(generations: Generations) -> list[Event]:
+    events: list[Event] = []
+    while generations.has_work:
+        events += generations.step()
+    return events
+
+
+def text_of(events: list[Event], index: int = 0) -> str:
+    return "".join(e.text for e in events if isinstance(e, TextDelta) and e.index == index)
+
+
+def ends_of(events: list[Event]) -> list[str]:
+    return [e.finish_reason for e in events if isinstance(e, TextDelta) and e.finish_reason]
+
+
+def completed(events: list[Event]) -> Completed:
+    last = events[-1]
+    assert isinstance(last, Completed)
+    return last
+
+
+def test_text_comes_as_it_is_made_and_the_count_at_the_end() -> None:
+    generations = make(Script("hello"))
+    generations.start(generate())
+    events = run(generations)
+    assert [e.text for e in events if isinstance(e, TextDelta)] == ["h", "e", "l", "l", "o", ""]
+    assert ends_of(events) == ["stop"]
+    assert (completed(events).num_prompt_tokens, completed(events).num_completion_tokens) == (4, 6)
+
+
+def test_a_character_is_sent_when_it_is_whole() -> None:
+    generations = make(Script("é🙂"))
+    generations.start(generate())
+    assert [e.text for e in run(generations) if isinstance(e, TextDelta)] == ["é", "🙂", ""]
+
+
+def test_a_stop_string_ends_the_choice_and_is_not_shown() -> None:
+    script = Script("one two three")
+    generations = make(script)
+    generations.start(generate(stops=["two", "x"]))
+    events = run(generations)
+    assert text_of(events) == "one "
+    assert ends_of(events) == ["stop"]
+    assert completed(events).num_completion_tokens == 7, "what was generated counts, shown or not"
+    assert bytes(list(script.texts[0])[:3]) == b" th", "nothing is generated after it"
+
+
+def test_text_held_for_a_stop_string_is_not_lost_at_the_limit() -> None:
+    generations = make(Script("ab<st"))
+    generations.start(generate(stops=["<stop>"], max_tokens=5))
+    events = run(generations)
+    assert text_of(events) == "ab<st"
+    assert ends_of(events) == ["length"]
+
+
+def test_half_a_character_is_not_lost_at_the_limit() -> None:
+    generations = make(Script("aé"))
+    generations.start(generate(max_tokens=2))
+    assert text_of(run(generations)) == "a�"
+
+
+def test_a_stop_string_completed_by_the_last_token_is_a_stop() -> None:
+    generations = make(Script("ab##"))
+    generations.start(generate(stops=["##"], max_tokens=4))
+    events = run(generations)
+    assert (text_of(events), ends_of(events)) == ("ab", ["stop"])
+
+
+def test_a_stop_token_ends_the_choice_and_its_text_is_not_shown() -> None:
+    generations = make(Script("abcd"))
+    generations.start(generate(stop_token_ids=[ord("c")]))
+    events = run(generations)
+    assert (text_of(events), ends_of(events)) == ("ab", ["stop"])
+
+
+def test_choices_go_their_own_ways() -> None:
+    generations = make(Script("first", "second one"))
+    generations.start(generate(n=2, stops=["ond"]))
+    events = run(generations)
+    assert [text_of(events, 0), text_of(events, 1)] == ["first", "sec"]
+    assert completed(events).num_completion_tokens == 6 + 6
+    assert completed(events).num_prompt_tokens == 4
+
+
+def test_a_cancelled_request_says_nothing_more() -> None:
+    generations = make(Script("hello"))
+    generations.start(generate())
+    assert generations.step() != []
+    generations.cancel(1)
+    generations.cancel(1)
+    assert run(generations) == []
+
+
+def test_a_request_that_fails_says_so_once_and_the_worker_goes_on() -> None:
+    script = Script("hello", "hello")
+    generations = make(script)
+    generations.start(generate(n=2))
+    generations.step()
+    script.fails = True
+    events = run(generations)
+    assert [type(e) for e in events] == [Failed]
+    assert isinstance(events[0], Failed)
+    assert (events[0].condition, events[0].reason) == ("ENGINE", "DECODE_FAILED")
+    script.fails = False
+    script.texts = [deque([*b"again", END])]
+    generations.start(generate())
+    assert text_of(run(generations)) == "again"
+
+
+def test_a_prompt_longer_than_the_context_says_both_lengths() -> None:
+    generations = make(Script())
+    with pytest.raises(RequestError, match=r"has 152 tokens; the model's context has 100") as caught:
+        generations.start(generate("x" * 150))
+    assert (caught.value.reason, caught.value.field) == ("CONTEXT_LENGTH_EXCEEDED", "messages")
+    assert not generations.has_work
+
+
+def test_a_limit_that_does_not_fit_is_an_error_only_where_it_was_asked_for() -> None:
+    generations = make(Script("x" * 200))
+    with pytest.raises(RequestError, match=r"max_tokens is 97 and the prompt has 4 tokens") as caught:
+        generations.start(generate(max_tokens=97))
+    assert caught.value.field == "max_tokens"
+    generations.start(generate())
+    events = run(generations)
+    assert completed(events).num_completion_tokens == 96
+    assert ends_of(events) == ["length"]
+
+
+def test_a_template_that_writes_the_bos_token_gets_no_second_one() -> None:
+    for template, prompt in (("^{{ messages[0].content }}", "^hi"), ("{{ messages[0].content }}", "^hi")):
+        script = Script("x")
+        generations = make(script, template)
+        generations.start(generate())
+        run(generations)
+        assert script.prompts == {prompt}
+
+
+def test_a_refusing_template_is_the_callers_mistake() -> None:
+    with pytest.raises(RequestError, match="no such role") as caught:
+        make(Script(), "{{ raise_exception('no such role') }}").start(generate())
+    assert (caught.value.condition, caught.value.field) == ("INVALID", "messages")
+
+
+def test_without_a_template_the_model_can_not_chat() -> None:
+    with pytest.raises(RequestError, match="no chat template") as caught:
+        make(Script(), None).start(generate())
+    assert caught.value.condition == "UNSUPPORTED"
