@@ -1,0 +1,72 @@
+"""The servicers of llamawire.v1: each method hands its request to the service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from llamawire.v1 import (
+    chat_pb2,
+    chat_pb2_grpc,
+    model_pb2,
+    model_pb2_grpc,
+    tokenizer_pb2,
+    tokenizer_pb2_grpc,
+)
+from llamawire_server.rpc.calls import current_call
+from llamawire_server.service.interface import Service
+
+
+class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def CreateChatCompletion(  # noqa: N802
+        self, request: chat_pb2.ChatCompletionRequest, context: Any
+    ) -> chat_pb2.ChatCompletion:
+        return await self._service.create_chat_completion(request, current_call())
+
+    async def StreamChatCompletion(  # noqa: N802
+        self, request: chat_pb2.ChatCompletionRequest, context: Any
+    ) -> AsyncGenerator[chat_pb2.ChatCompletionChunk, None]:
+        chunks = self._service.stream_chat_completion(request, current_call())
+        try:
+            async for chunk in chunks:
+                yield chunk
+        finally:
+            await chunks.aclose()
+
+
+class ModelServicer(model_pb2_grpc.ModelServiceServicer):
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def ListModels(  # noqa: N802
+        self, request: model_pb2.ListModelsRequest, context: Any
+    ) -> model_pb2.ListModelsResponse:
+        return await self._service.list_models(request, current_call())
+
+    async def GetModel(  # noqa: N802
+        self, request: model_pb2.GetModelRequest, context: Any
+    ) -> model_pb2.GetModelResponse:
+        return await self._service.get_model(request, current_call())
+
+
+class TokenizerServicer(tokenizer_pb2_grpc.TokenizerServiceServicer):
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def Tokenize(  # noqa: N802
+        self, request: tokenizer_pb2.TokenizeRequest, context: Any
+    ) -> tokenizer_pb2.TokenizeResponse:
+        return await self._service.tokenize(request, current_call())
+
+    async def Detokenize(  # noqa: N802
+        self, request: tokenizer_pb2.DetokenizeRequest, context: Any
+    ) -> tokenizer_pb2.DetokenizeResponse:
+        return await self._service.detokenize(request, current_call())
+
+    async def CountChatTokens(  # noqa: N802
+        self, request: tokenizer_pb2.CountChatTokensRequest, context: Any
+    ) -> tokenizer_pb2.CountChatTokensResponse:
+        return await self._service.count_chat_tokens(request, current_call())

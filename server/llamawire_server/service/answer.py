@@ -1,0 +1,145 @@
+"""A worker's events as the chunks of an answer, or as the whole answer."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from google.protobuf import duration_pb2
+
+from llamawire.v1 import chat_pb2, usage_pb2
+from llamawire_server.models.pool import Lease
+from llamawire_server.worker.messages import Completed, Event, TextDelta
+
+FINISH_REASONS = {
+    "stop": chat_pb2.FINISH_REASON_STOP,
+    "length": chat_pb2.FINISH_REASON_LENGTH,
+}
+SERVICE_TIER = "default"
+
+
+@dataclass
+class News:
+    """What is new in one choice."""
+
+    text: list[str] = field(default_factory=list)
+    finish_reason: chat_pb2.FinishReason.ValueType = chat_pb2.FINISH_REASON_UNSPECIFIED
+
+
+class Answer:
+    """One answer on its way: its identity, and what its events become."""
+
+    def __init__(self, lease: Lease, num_choices: int, arrived: float) -> None:
+        """arrived: when the request came, by time.monotonic."""
+        self._id = f"chatcmpl-{uuid.uuid4().hex}"
+        self._created = int(time.time())
+        self._lease = lease
+        self._num_choices = num_choices
+        self._seconds_before_queue = time.monotonic() - arrived
+        self._has_begun = False
+
+    def chunks(self, events: Iterable[Event]) -> Iterator[chat_pb2.ChatCompletionChunk]:
+        """The events of one or more steps as chunks: one for the text of all choices, one for those that ended."""
+        news, completed = _sort(events)
+        if not self._has_begun:
+            self._has_begun = True
+            yield self._chunk(
+                chat_pb2.ChunkChoice(
+                    index=index, delta=chat_pb2.Delta(role=chat_pb2.ROLE_ASSISTANT, content="")
+                )
+                for index in range(self._num_choices)
+            )
+        texts = {index: "".join(new.text) for index, new in sorted(news.items())}
+        if any(texts.values()):
+            yield self._chunk(
+                chat_pb2.ChunkChoice(index=index, delta=chat_pb2.Delta(content=text))
+                for index, text in texts.items()
+                if text
+            )
+        ended = {index: new.finish_reason for index, new in sorted(news.items()) if new.finish_reason}
+        if ended or completed is not None:
+            last = self._chunk(
+                chat_pb2.ChunkChoice(index=index, delta=chat_pb2.Delta(), finish_reason=reason)
+                for index, reason in ended.items()
+            )
+            if completed is not None:
+                last.usage.CopyFrom(_usage(completed))
+                last.timings.CopyFrom(self._timings(completed))
+            yield last
+
+    def whole(self, events: Iterable[Event]) -> chat_pb2.ChatCompletion:
+        """All of the request's events as one answer."""
+        news, completed = _sort(events)
+        completion = chat_pb2.ChatCompletion(
+            id=self._id,
+            created=self._created,
+            model=self._lease.entry.name,
+            system_fingerprint=self._lease.system_fingerprint,
+            service_tier=SERVICE_TIER,
+            choices=[
+                chat_pb2.Choice(
+                    index=index,
+                    message=chat_pb2.Message(role=chat_pb2.ROLE_ASSISTANT, content="".join(new.text)),
+                    finish_reason=new.finish_reason,
+                )
+                for index, new in sorted(news.items())
+            ],
+        )
+        if completed is not None:
+            completion.usage.CopyFrom(_usage(completed))
+            completion.timings.CopyFrom(self._timings(completed))
+        return completion
+
+    def _chunk(self, choices: Iterable[chat_pb2.ChunkChoice]) -> chat_pb2.ChatCompletionChunk:
+        return chat_pb2.ChatCompletionChunk(
+            id=self._id,
+            created=self._created,
+            model=self._lease.entry.name,
+            system_fingerprint=self._lease.system_fingerprint,
+            service_tier=SERVICE_TIER,
+            choices=choices,
+        )
+
+    def _timings(self, completed: Completed) -> usage_pb2.Timings:
+        before_first_token = completed.queue_seconds + completed.prompt_seconds
+        return usage_pb2.Timings(
+            queue=_duration(completed.queue_seconds),
+            model_load=_duration(self._lease.waited_seconds),
+            prompt=_duration(completed.prompt_seconds),
+            first_token=_duration(self._seconds_before_queue + before_first_token),
+            generation=_duration(completed.generation_seconds),
+        )
+
+
+def _sort(events: Iterable[Event]) -> tuple[dict[int, News], Completed | None]:
+    news: dict[int, News] = {}
+    completed = None
+    for event in events:
+        if isinstance(event, TextDelta):
+            new = news.setdefault(event.index, News())
+            new.text.append(event.text)
+            if event.finish_reason:
+                new.finish_reason = FINISH_REASONS[event.finish_reason]
+        elif isinstance(event, Completed):
+            completed = event
+    return news, completed
+
+
+def _usage(completed: Completed) -> usage_pb2.Usage:
+    return usage_pb2.Usage(
+        prompt_tokens=completed.num_prompt_tokens,
+        completion_tokens=completed.num_completion_tokens,
+        total_tokens=completed.num_prompt_tokens + completed.num_completion_tokens,
+        prompt_cache_hit_tokens=completed.num_cached_tokens,
+        prompt_cache_miss_tokens=completed.num_prompt_tokens - completed.num_cached_tokens,
+        prompt_tokens_details=usage_pb2.PromptTokensDetails(cached_tokens=completed.num_cached_tokens),
+        completion_tokens_details=usage_pb2.CompletionTokensDetails(),
+    )
+
+
+def _duration(seconds: float) -> duration_pb2.Duration:
+    duration = duration_pb2.Duration()
+    duration.FromNanoseconds(round(seconds * 1e9))
+    return duration

@@ -1,0 +1,49 @@
+"""What ModelService tells: the models that a request could name, and how each stands."""
+
+from __future__ import annotations
+
+from google.protobuf import timestamp_pb2
+
+from llamawire.v1 import model_pb2
+from llamawire_server.models.pool import ModelStatus, State
+from llamawire_server.models.resolver import ModelEntry
+
+STATES = {
+    State.UNLOADED: model_pb2.MODEL_STATE_UNLOADED,
+    State.LOADING: model_pb2.MODEL_STATE_LOADING,
+    State.READY: model_pb2.MODEL_STATE_READY,
+    State.UNLOADING: model_pb2.MODEL_STATE_UNLOADING,
+    State.FAILED: model_pb2.MODEL_STATE_FAILED,
+}
+
+
+def describe(entry: ModelEntry, status: ModelStatus | None, failure: str | None) -> model_pb2.Model:
+    """A model as the contract has it. status: where it is in the pool; failure: of its last load."""
+    model = model_pb2.Model(name=entry.name, aliases=entry.aliases)
+    if status is not None:
+        model.state = STATES[status.state]
+        model.load_progress = status.load_progress if status.state is State.LOADING else 0.0
+        model.active_requests = status.num_requests
+    else:
+        model.state = model_pb2.MODEL_STATE_FAILED if failure else model_pb2.MODEL_STATE_UNLOADED
+    model.failure = failure or ""
+    metadata = entry.metadata
+    if metadata is None:
+        return model
+    model.created.CopyFrom(timestamp_pb2.Timestamp(seconds=metadata.modified_ns // 10**9))
+    model.facts.CopyFrom(
+        model_pb2.ModelFacts(
+            architecture=metadata.architecture,
+            display_name=metadata.display_name,
+            quantization=metadata.quantization,
+            num_parameters=metadata.num_parameters,
+            file_size_bytes=metadata.file_size_bytes,
+            training_context_length=metadata.training_context_length,
+            vocabulary_size=metadata.vocabulary_size,
+            has_chat_template=metadata.has_chat_template or entry.settings.chat_template is not None,
+        )
+    )
+    if status is not None and status.worker is not None:
+        model.facts.context_length = status.worker.facts.context_length
+        model.facts.parallel = status.worker.facts.parallel
+    return model

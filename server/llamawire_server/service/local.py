@@ -1,0 +1,191 @@
+"""The service on this process's own pool of models."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator
+
+from llamawire.v1 import chat_pb2, model_pb2, tokenizer_pb2
+from llamawire_server.errors import Condition, ServiceError, invalid_field
+from llamawire_server.models.names import normalize
+from llamawire_server.models.pool import Lease, Pool
+from llamawire_server.models.resolver import Resolver
+from llamawire_server.service import validation
+from llamawire_server.service.answer import Answer
+from llamawire_server.service.catalogue import describe
+from llamawire_server.service.interface import Call
+from llamawire_server.service.prompt import build_generate, build_prompt
+from llamawire_server.worker.messages import (
+    CountTokens,
+    Detokenize,
+    Event,
+    Text,
+    TokenCount,
+    Tokenize,
+    Tokens,
+)
+
+
+class LocalService:
+    """Implements `service.interface.Service`."""
+
+    def __init__(self, resolver: Resolver, pool: Pool, max_queued_requests: int) -> None:
+        self._resolver = resolver
+        self._pool = pool
+        self._max_queued_requests = max_queued_requests
+        self._is_ready = False
+        self._is_draining = False
+        self._num_calls = 0
+        self._idle = asyncio.Event()
+
+    def mark_ready(self) -> None:
+        """What is to be loaded at the start is loaded. Calls are taken before that too; they wait for it."""
+        self._is_ready = True
+
+    async def drain(self, grace_seconds: float) -> bool:
+        """Refuse new calls from now on, and wait for the running ones to end; False where some did not."""
+        self._is_draining = True
+        self._idle.clear()
+        if not self._num_calls:
+            return True
+        try:
+            await asyncio.wait_for(self._idle.wait(), grace_seconds)
+        except asyncio.TimeoutError:
+            return False
+        return True
+
+    async def is_serving(self) -> bool:
+        return self._is_ready and not self._is_draining
+
+    async def create_chat_completion(
+        self, request: chat_pb2.ChatCompletionRequest, call: Call
+    ) -> chat_pb2.ChatCompletion:
+        async with self._generation(request, call) as (answer, steps):
+            return answer.whole([event async for events in steps for event in events])
+
+    async def stream_chat_completion(
+        self, request: chat_pb2.ChatCompletionRequest, call: Call
+    ) -> AsyncGenerator[chat_pb2.ChatCompletionChunk, None]:
+        async with self._generation(request, call) as (answer, steps):
+            async for events in steps:
+                for chunk in answer.chunks(events):
+                    yield chunk
+
+    async def list_models(
+        self, request: model_pb2.ListModelsRequest, call: Call
+    ) -> model_pb2.ListModelsResponse:
+        entries = {entry.path: entry for entry in await asyncio.to_thread(self._resolver.entries)}
+        statuses = self._pool.statuses()
+        for path, status in statuses.items():
+            entries.setdefault(path, status.entry)
+        models = [
+            describe(entry, statuses.get(path), self._pool.failure(path)) for path, entry in entries.items()
+        ]
+        return model_pb2.ListModelsResponse(models=sorted(models, key=lambda model: model.name))
+
+    async def get_model(self, request: model_pb2.GetModelRequest, call: Call) -> model_pb2.GetModelResponse:
+        if not request.name.strip():
+            raise invalid_field("name", "is required")
+        wanted = normalize(request.name)
+        for path, status in self._pool.statuses().items():
+            if wanted == status.entry.name or wanted in status.entry.aliases:
+                return model_pb2.GetModelResponse(
+                    model=describe(status.entry, status, self._pool.failure(path))
+                )
+        entry = await asyncio.to_thread(self._resolver.resolve, request.name)
+        found = self._pool.statuses().get(entry.path)
+        return model_pb2.GetModelResponse(model=describe(entry, found, self._pool.failure(entry.path)))
+
+    async def tokenize(
+        self, request: tokenizer_pb2.TokenizeRequest, call: Call
+    ) -> tokenizer_pb2.TokenizeResponse:
+        validation.check_tokenize(request)
+        async with self._leased(request.model, call) as (lease, clock):
+            message = Tokenize(
+                lease.worker.next_request_id(),
+                request.text,
+                add_special=request.add_special if request.HasField("add_special") else True,
+                parse_special=request.parse_special,
+            )
+            answer = await lease.worker.ask(message, Tokens, clock.remaining_seconds())
+        return tokenizer_pb2.TokenizeResponse(tokens=answer.tokens, pieces=answer.pieces)
+
+    async def detokenize(
+        self, request: tokenizer_pb2.DetokenizeRequest, call: Call
+    ) -> tokenizer_pb2.DetokenizeResponse:
+        validation.check_detokenize(request)
+        async with self._leased(request.model, call) as (lease, clock):
+            validation.check_detokenize(request, lease.worker.facts.vocabulary_size)
+            message = Detokenize(
+                lease.worker.next_request_id(), list(request.tokens), unparse_special=request.unparse_special
+            )
+            answer = await lease.worker.ask(message, Text, clock.remaining_seconds())
+        return tokenizer_pb2.DetokenizeResponse(text=answer.text)
+
+    async def count_chat_tokens(
+        self, request: tokenizer_pb2.CountChatTokensRequest, call: Call
+    ) -> tokenizer_pb2.CountChatTokensResponse:
+        validation.check_prompt(request.request)
+        async with self._leased(request.request.model, call) as (lease, clock):
+            message = CountTokens(lease.worker.next_request_id(), build_prompt(request.request))
+            answer = await lease.worker.ask(message, TokenCount, clock.remaining_seconds())
+        return tokenizer_pb2.CountChatTokensResponse(
+            prompt_tokens=answer.num_prompt_tokens, context_length=answer.context_length
+        )
+
+    @contextlib.asynccontextmanager
+    async def _generation(
+        self, request: chat_pb2.ChatCompletionRequest, call: Call
+    ) -> AsyncGenerator[tuple[Answer, AsyncGenerator[list[Event], None]], None]:
+        """A request on its way through a worker; leaving ends it."""
+        arrived = time.monotonic()
+        validation.check_chat_request(request)
+        async with self._leased(request.model, call) as (lease, clock):
+            worker = lease.worker
+            validation.check_against_model(
+                request, vocabulary_size=worker.facts.vocabulary_size, parallel=worker.facts.parallel
+            )
+            generate = build_generate(request, worker.next_request_id(), lease.entry.settings.defaults)
+            steps = worker.events(generate, clock.remaining_seconds())
+            try:
+                yield Answer(lease, generate.num_choices, arrived), steps
+            finally:
+                await steps.aclose()
+
+    @contextlib.asynccontextmanager
+    async def _leased(self, name: str, call: Call) -> AsyncGenerator[tuple[Lease, Clock], None]:
+        """A lease on a model that has room in its queue, and the caller's clock. Counts as a call in flight."""
+        if self._is_draining:
+            raise ServiceError(Condition.NOT_READY, "DRAINING", "the server is shutting down")
+        clock = Clock(call.timeout_seconds)
+        self._num_calls += 1
+        try:
+            async with self._pool.lease(name, clock.remaining_seconds()) as lease:
+                self._check_queue(lease)
+                yield lease, clock
+        finally:
+            self._num_calls -= 1
+            if not self._num_calls:
+                self._idle.set()
+
+    def _check_queue(self, lease: Lease) -> None:
+        limit = lease.worker.facts.parallel + self._max_queued_requests
+        if lease.worker.num_requests >= limit:
+            raise ServiceError(
+                Condition.BUSY,
+                "QUEUE_FULL",
+                f"{lease.worker.num_requests} requests wait at model '{lease.entry.name}', as many as may",
+            )
+
+
+class Clock:
+    """What is left of a caller's deadline."""
+
+    def __init__(self, timeout_seconds: float | None) -> None:
+        self._end = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+
+    def remaining_seconds(self) -> float | None:
+        """Seconds left, 0 at least; None where there is no deadline."""
+        return None if self._end is None else max(0.0, self._end - time.monotonic())

@@ -1,0 +1,113 @@
+"""A chat request as a worker takes it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import Any
+
+from google.protobuf import json_format
+
+from llamawire.v1 import chat_pb2
+from llamawire_server.config import SamplingDefaults
+from llamawire_server.engine.sequence import SamplingParameters
+from llamawire_server.worker.messages import ChatPrompt, Generate
+
+# Chat templates know no developer; it is the newer name of the same thing.
+ROLE_NAMES = {
+    chat_pb2.ROLE_SYSTEM: "system",
+    chat_pb2.ROLE_DEVELOPER: "system",
+    chat_pb2.ROLE_USER: "user",
+    chat_pb2.ROLE_ASSISTANT: "assistant",
+    chat_pb2.ROLE_TOOL: "tool",
+}
+EFFORT_NAMES = {
+    chat_pb2.REASONING_EFFORT_NONE: "none",
+    chat_pb2.REASONING_EFFORT_MINIMAL: "minimal",
+    chat_pb2.REASONING_EFFORT_LOW: "low",
+    chat_pb2.REASONING_EFFORT_MEDIUM: "medium",
+    chat_pb2.REASONING_EFFORT_HIGH: "high",
+}
+
+
+def build_generate(
+    request: chat_pb2.ChatCompletionRequest, request_id: int, defaults: SamplingDefaults
+) -> Generate:
+    """The request with every absent field at the model's default."""
+
+    def given(name: Any, default: float) -> Any:
+        return getattr(request, name) if request.HasField(name) else default
+
+    return Generate(
+        request_id=request_id,
+        prompt=build_prompt(request),
+        sampling=SamplingParameters(
+            temperature=given("temperature", defaults.temperature),
+            top_p=given("top_p", defaults.top_p),
+            top_k=given("top_k", defaults.top_k),
+            min_p=given("min_p", defaults.min_p),
+            frequency_penalty=given("frequency_penalty", defaults.frequency_penalty),
+            presence_penalty=given("presence_penalty", defaults.presence_penalty),
+            repeat_penalty=given("repeat_penalty", defaults.repeat_penalty),
+            seed=given("seed", secrets.randbits(31)),
+            logit_bias=dict(request.logit_bias),
+        ),
+        max_tokens=given("max_tokens", defaults.max_tokens),
+        is_max_tokens_explicit=request.HasField("max_tokens"),
+        num_choices=given("n", 1),
+        stops=list(request.stop),
+        stop_token_ids=list(request.stop_token_ids),
+    )
+
+
+def build_prompt(request: chat_pb2.ChatCompletionRequest) -> ChatPrompt:
+    """What of the request shapes the prompt."""
+    variables = _integers(json_format.MessageToDict(request.chat_template_kwargs))
+    if request.reasoning_effort in EFFORT_NAMES:
+        variables["reasoning_effort"] = EFFORT_NAMES[request.reasoning_effort]
+    return ChatPrompt([_message(message) for message in request.messages], [], variables)
+
+
+def _message(message: chat_pb2.Message) -> dict[str, Any]:
+    """A message as Hugging Face's chat templates expect it."""
+    content = message.content
+    if message.content_parts:
+        content = "\n".join(part.text or part.refusal for part in message.content_parts)
+    elif message.HasField("refusal") and not content:
+        content = message.refusal
+    result: dict[str, Any] = {"role": ROLE_NAMES[message.role], "content": content}
+    if message.name:
+        result["name"] = message.name
+    if message.tool_call_id:
+        result["tool_call_id"] = message.tool_call_id
+    if message.HasField("reasoning_content"):
+        result["reasoning_content"] = message.reasoning_content
+    if message.tool_calls:
+        result["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.function.name, "arguments": _arguments(call.function.arguments)},
+            }
+            for call in message.tool_calls
+        ]
+    return result
+
+
+def _arguments(text: str) -> Any:
+    """Templates write arguments out as JSON themselves; those that are no JSON stay as they came."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _integers(value: Any) -> Any:
+    """google.protobuf.Struct has doubles only; templates compare with whole numbers."""
+    if isinstance(value, dict):
+        return {key: _integers(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_integers(entry) for entry in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value

@@ -1,0 +1,220 @@
+"""What is wrong with a request, field by field. All of it is said at once."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator
+
+from llamawire.v1 import chat_pb2, tokenizer_pb2
+from llamawire_server.errors import FieldViolation, invalid, unsupported
+
+MAX_STOPS = 16
+MAX_STOP_BYTES = 1024
+MAX_NAME_BYTES = 256
+MAX_USER_BYTES = 512
+MAX_METADATA_ENTRIES = 16
+MAX_TOP_LOGPROBS = 20
+FUNCTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+# Inclusive bounds of the numbers of a chat request; those of None have no end there.
+RANGES: dict[str, tuple[float, float | None]] = {
+    "temperature": (0, 2),
+    "top_p": (0, 1),
+    "top_k": (0, None),
+    "min_p": (0, 1),
+    "frequency_penalty": (-2, 2),
+    "presence_penalty": (-2, 2),
+    "max_tokens": (1, None),
+    "n": (1, None),
+    "top_logprobs": (0, MAX_TOP_LOGPROBS),
+}
+
+Violations = Iterator[FieldViolation]
+
+
+def check_chat_request(request: chat_pb2.ChatCompletionRequest) -> None:
+    """Raise ServiceError for a request that no model could answer, or for what this server can't do."""
+    if violations := list(_chat_violations(request)):
+        raise invalid(violations)
+    if violations := list(_unsupported(request)):
+        raise unsupported(violations)
+
+
+def check_prompt(request: chat_pb2.ChatCompletionRequest) -> None:
+    """Like `check_chat_request`, for what shapes the prompt only."""
+    if violations := [*_model(request.model), *_messages(request)]:
+        raise invalid(violations)
+    if violations := list(_unsupported_parts(request)):
+        raise unsupported(violations)
+
+
+def check_against_model(
+    request: chat_pb2.ChatCompletionRequest, *, vocabulary_size: int, parallel: int
+) -> None:
+    """Raise ServiceError for what this model can't be asked."""
+    violations = [
+        *_tokens("stop_token_ids", request.stop_token_ids, vocabulary_size),
+        *(
+            FieldViolation(f"logit_bias[{token}]", f"the model's tokens are 0 to {vocabulary_size - 1}")
+            for token in sorted(request.logit_bias)
+            if token >= vocabulary_size
+        ),
+    ]
+    if request.n > parallel:
+        violations.append(
+            FieldViolation("n", f"is {request.n}; the model generates at most {parallel} at once")
+        )
+    if violations:
+        raise invalid(violations)
+
+
+def check_tokenize(request: tokenizer_pb2.TokenizeRequest) -> None:
+    """Raise ServiceError for a request that no model could answer."""
+    if violations := list(_model(request.model)):
+        raise invalid(violations)
+
+
+def check_detokenize(request: tokenizer_pb2.DetokenizeRequest, vocabulary_size: int | None = None) -> None:
+    """Raise ServiceError for a bad request; with the size of the vocabulary, for tokens outside it too."""
+    violations = [
+        *_model(request.model),
+        *_tokens("tokens", request.tokens, vocabulary_size if vocabulary_size is not None else 2**31),
+    ]
+    if violations:
+        raise invalid(violations)
+
+
+def _chat_violations(request: chat_pb2.ChatCompletionRequest) -> Violations:
+    yield from _model(request.model)
+    yield from _messages(request)
+    yield from _numbers(request)
+    yield from _stops(request)
+    yield from _tools(request)
+    if len(request.user.encode()) > MAX_USER_BYTES:
+        yield FieldViolation("user", f"is longer than {MAX_USER_BYTES} bytes")
+    if len(request.metadata) > MAX_METADATA_ENTRIES:
+        yield FieldViolation("metadata", f"has more than {MAX_METADATA_ENTRIES} entries")
+
+
+def _model(name: str) -> Violations:
+    if not name.strip():
+        yield FieldViolation("model", "is required")
+    elif len(name.encode()) > MAX_NAME_BYTES:
+        yield FieldViolation("model", f"is longer than {MAX_NAME_BYTES} bytes")
+
+
+def _messages(request: chat_pb2.ChatCompletionRequest) -> Violations:
+    if not request.messages:
+        yield FieldViolation("messages", "must have at least one message")
+    for index, message in enumerate(request.messages):
+        for violation in _message(message):
+            yield FieldViolation(f"messages[{index}].{violation.field}", violation.description)
+
+
+def _message(message: chat_pb2.Message) -> Violations:
+    role = message.role
+    if role == chat_pb2.ROLE_UNSPECIFIED:
+        yield FieldViolation("role", "is required")
+    elif role not in chat_pb2.Role.values():
+        yield FieldViolation("role", f"is unknown: {role}")
+    if message.HasField("content") and message.content_parts:
+        yield FieldViolation("content", "can't be given together with content_parts")
+    speaks = message.HasField("content") or bool(message.content_parts)
+    if role == chat_pb2.ROLE_ASSISTANT:
+        speaks |= (
+            bool(message.tool_calls) or message.HasField("refusal") or message.HasField("reasoning_content")
+        )
+    if not speaks:
+        yield FieldViolation("content", "is required")
+    for index, part in enumerate(message.content_parts):
+        if part.WhichOneof("part") is None:
+            yield FieldViolation(f"content_parts[{index}]", "is empty")
+    if len(message.name.encode()) > MAX_NAME_BYTES:
+        yield FieldViolation("name", f"is longer than {MAX_NAME_BYTES} bytes")
+    if message.tool_calls and role != chat_pb2.ROLE_ASSISTANT:
+        yield FieldViolation("tool_calls", "only an assistant's message can have them")
+    for index, call in enumerate(message.tool_calls):
+        if not call.function.name:
+            yield FieldViolation(f"tool_calls[{index}].function.name", "is required")
+    if role == chat_pb2.ROLE_TOOL and not message.tool_call_id:
+        yield FieldViolation("tool_call_id", "is required in a tool's message")
+    if role != chat_pb2.ROLE_TOOL and message.tool_call_id:
+        yield FieldViolation("tool_call_id", "only a tool's message can have one")
+
+
+def _numbers(request: chat_pb2.ChatCompletionRequest) -> Violations:
+    for name, (low, high) in RANGES.items():
+        value = getattr(request, name)
+        if not request.HasField(name):  # type: ignore[arg-type]
+            continue
+        if not math.isfinite(value):
+            yield FieldViolation(name, "must be a finite number")
+        elif value < low or (high is not None and value > high):
+            bounds = f"at least {low}" if high is None else f"in [{low}, {high}]"
+            yield FieldViolation(name, f"is {value:.6g}; it must be {bounds}")
+    penalty = request.repeat_penalty
+    if request.HasField("repeat_penalty") and not 0 < penalty <= 10:
+        yield FieldViolation("repeat_penalty", f"is {penalty:.6g}; it must be in (0, 10]")
+    if request.HasField("top_logprobs") and not request.logprobs:
+        yield FieldViolation("top_logprobs", "needs logprobs")
+    for token, bias in sorted(request.logit_bias.items()):
+        if token < 0:
+            yield FieldViolation(f"logit_bias[{token}]", "is no token")
+        elif not -100 <= bias <= 100:
+            yield FieldViolation(f"logit_bias[{token}]", f"is {bias:.6g}; it must be in [-100, 100]")
+
+
+def _stops(request: chat_pb2.ChatCompletionRequest) -> Violations:
+    if len(request.stop) > MAX_STOPS:
+        yield FieldViolation("stop", f"has {len(request.stop)} entries; at most {MAX_STOPS} are allowed")
+    for index, stop in enumerate(request.stop):
+        if not stop:
+            yield FieldViolation(f"stop[{index}]", "is empty")
+        elif len(stop.encode()) > MAX_STOP_BYTES:
+            yield FieldViolation(f"stop[{index}]", f"is longer than {MAX_STOP_BYTES} bytes")
+    yield from _tokens("stop_token_ids", request.stop_token_ids, 2**31)
+
+
+def _tools(request: chat_pb2.ChatCompletionRequest) -> Violations:
+    names = set()
+    for index, tool in enumerate(request.tools):
+        name = tool.function.name
+        if not FUNCTION_NAME.fullmatch(name):
+            yield FieldViolation(
+                f"tools[{index}].function.name", "must be 1 to 64 letters, digits, '_' or '-'"
+            )
+        elif name in names:
+            yield FieldViolation(f"tools[{index}].function.name", f"'{name}' is there twice")
+        names.add(name)
+    chosen = request.tool_choice.function_name
+    if chosen and chosen not in names:
+        yield FieldViolation("tool_choice.function_name", f"no tool is named '{chosen[:64]}'")
+
+
+def _tokens(name: str, tokens: Iterable[int], vocabulary_size: int) -> Violations:
+    for index, token in enumerate(tokens):
+        if not 0 <= token < vocabulary_size:
+            yield FieldViolation(f"{name}[{index}]", f"{token} is not in [0, {vocabulary_size})")
+
+
+def _unsupported(request: chat_pb2.ChatCompletionRequest) -> Violations:
+    """What would change the answer and can't be done; ignoring it would be a lie."""
+    yield from _unsupported_parts(request)
+    if request.tools and request.tool_choice.mode != chat_pb2.ToolChoice.MODE_NONE:
+        yield FieldViolation("tools", "tool calls are not supported; send tool_choice none to go on without")
+    elif request.tool_choice.mode == chat_pb2.ToolChoice.MODE_REQUIRED:
+        yield FieldViolation("tool_choice", "tool calls are not supported")
+    if request.response_format.WhichOneof("format") not in (None, "text"):
+        yield FieldViolation("response_format", "only text is supported")
+    if request.logprobs:
+        yield FieldViolation("logprobs", "log probabilities are not supported")
+
+
+def _unsupported_parts(request: chat_pb2.ChatCompletionRequest) -> Violations:
+    for index, message in enumerate(request.messages):
+        for number, part in enumerate(message.content_parts):
+            kind = part.WhichOneof("part")
+            if kind in ("image_url", "input_audio"):
+                place = f"messages[{index}].content_parts[{number}]"
+                yield FieldViolation(place, f"the model takes text only, not {kind}")
