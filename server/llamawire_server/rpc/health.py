@@ -20,9 +20,7 @@ class HealthBoard:
     def __init__(self, services: Iterable[str]) -> None:
         self._services = (PROCESS, *services)
         self._servicer = health_aio.HealthServicer()
-        self._changes: asyncio.Queue[tuple[str, health_pb2.HealthCheckResponse.ServingStatus.ValueType]] = (
-            asyncio.Queue()
-        )
+        self._changes: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()
         self._writer: asyncio.Task[None] | None = None
 
     def attach(self, server: grpc.aio.Server) -> None:
@@ -33,12 +31,12 @@ class HealthBoard:
     def post_process(self, is_serving: bool) -> None:
         """Whether the process and its services take calls. A loading model has no say in it."""
         for name in self._services:
-            self._changes.put_nowait((name, SERVING if is_serving else NOT_SERVING))
+            self._changes.put_nowait((name, is_serving))
 
     def post_model(self, names: Iterable[str], is_ready: bool) -> None:
         """Whether a model answers without being loaded first, under each of its names."""
         for name in names:
-            self._changes.put_nowait((f"model/{name}", SERVING if is_ready else NOT_SERVING))
+            self._changes.put_nowait((f"model/{name}", is_ready))
 
     async def close(self) -> None:
         """Pass on what was posted, and stop."""
@@ -49,6 +47,6 @@ class HealthBoard:
 
     async def _write(self) -> None:
         while True:
-            name, status = await self._changes.get()
-            await self._servicer.set(name, status)
+            name, is_serving = await self._changes.get()
+            await self._servicer.set(name, SERVING if is_serving else NOT_SERVING)
             self._changes.task_done()

@@ -1,0 +1,1 @@
+"""Which models there are: GGUF files, the names they answer to, and the settings they run with."""

@@ -1,0 +1,145 @@
+"""From a name in a request to the model's file."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from llamawire_server.config import ModelSettings, ModelSources
+from llamawire_server.errors import engine_fault, model_not_found
+from llamawire_server.models.bundled import BundledModel, describe_bundled, find_bundled_file
+from llamawire_server.models.catalog import CatalogError
+from llamawire_server.models.catalog_file import CatalogFile
+from llamawire_server.models.directory import Directory
+from llamawire_server.models.gguf import GGUFError, GGUFMetadata
+from llamawire_server.models.model_files import ModelFiles, is_missing
+from llamawire_server.models.model_folder import ModelFolder, invalid_file
+from llamawire_server.models.names import MAX_NAME_LENGTH, forms, normalize
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model that requests can name. One file has one entry, whatever its names."""
+
+    name: str
+    """The name that answers carry."""
+
+    aliases: tuple[str, ...]
+    """Its other names."""
+
+    path: Path
+    """Absolute and without symbolic links: two names for one file give the same path."""
+
+    settings: ModelSettings
+
+    metadata: GGUFMetadata | None
+    """What its file says about it. None where the file can't be read; never so in what `resolve` gives."""
+
+    @property
+    def chat_template(self) -> str | None:
+        """The template that conversations are written with: that of models.yaml, else the file's own."""
+        return self.settings.chat_template or (self.metadata.chat_template if self.metadata else None)
+
+
+class Resolver:
+    """Finds the file for a name: given on the command line, in models.yaml, in the folder, or bundled.
+
+    What is on disk is looked at anew for every name. Safe for use by many threads.
+    """
+
+    def __init__(
+        self, sources: ModelSources, *, find_bundled: Callable[[], Path | None] = find_bundled_file
+    ) -> None:
+        """Raises `ValueError` where the command line gives an empty name, one name to two files, or no path."""
+        self._named = _command_line_names(sources)
+        self._catalog_file = CatalogFile(sources.models_yaml)
+        self._files = ModelFiles()
+        self._folder = ModelFolder(sources.models_dir, self._files)
+        self._find_bundled = find_bundled
+
+    def resolve(self, name: str) -> ModelEntry:
+        """The model that a request means by `name`; its file was there and readable just now.
+
+        Raises `ServiceError`, by reason: MODEL_NOT_FOUND; MODEL_AMBIGUOUS (several models have this name);
+        MODEL_FILE_MISSING (a file that was given the name is not there); MODEL_FILE_INVALID (it can't be
+        read); MODELS_YAML_INVALID (no model was found, and models.yaml, which might know it, is wrong).
+        """
+        wanted = normalize(name)
+        if len(wanted) > MAX_NAME_LENGTH:
+            raise model_not_found(f"{wanted[:MAX_NAME_LENGTH]}…")
+        directory, catalog_error = self._look()
+        for form in forms(wanted):
+            if (path := directory.find(form)) is not None:
+                # Without a name only where the file broke in this moment, which its metadata then tells.
+                names = directory.names_of(path) or [form]
+                return _entry(directory, path, names, self._metadata(names[0], path))
+        if catalog_error is not None:
+            message = f"no model that is known is named '{wanted}', and models.yaml is wrong: {catalog_error}"
+            raise engine_fault(message, "MODELS_YAML_INVALID")
+        raise model_not_found(wanted, _not_found_message(wanted, directory.names()))
+
+    def entries(self) -> list[ModelEntry]:
+        """Every model that a request could name now, by name.
+
+        One that the command line or models.yaml names is listed even where its file is missing or can't be
+        read; others are not.
+        """
+        directory, _ = self._look()
+        entries = []
+        for path in directory.paths():
+            names = directory.names_of(path)
+            metadata = self._metadata_if_readable(path)
+            if names and (metadata or directory.is_given(path)):
+                entries.append(_entry(directory, path, names, metadata))
+        return sorted(entries, key=lambda entry: entry.name)
+
+    def _look(self) -> tuple[Directory, CatalogError | None]:
+        catalog, catalog_error = self._catalog_file.current()
+        return Directory(self._named, catalog, self._folder.current, self._bundled), catalog_error
+
+    def _bundled(self) -> BundledModel | None:
+        file = self._find_bundled()
+        return describe_bundled(file, self._files) if file else None
+
+    def _metadata(self, name: str, path: Path) -> GGUFMetadata:
+        try:
+            return self._files.metadata(path)
+        except GGUFError as error:
+            if is_missing(path):
+                message = f"the file of model '{name}' is not there: {path}"
+                raise engine_fault(message, "MODEL_FILE_MISSING") from None
+            raise invalid_file(name, error) from None
+
+    def _metadata_if_readable(self, path: Path) -> GGUFMetadata | None:
+        try:
+            return self._files.metadata(path)
+        except GGUFError:
+            return None
+
+
+def _entry(directory: Directory, path: Path, names: list[str], metadata: GGUFMetadata | None) -> ModelEntry:
+    return ModelEntry(names[0], tuple(names[1:]), path, directory.settings_of(path), metadata)
+
+
+def _command_line_names(sources: ModelSources) -> Mapping[str, Path]:
+    paths: dict[str, Path] = {}
+    for given_name, given_path in sources.named:
+        try:
+            name, path = normalize(given_name), given_path.expanduser().absolute()
+        except RuntimeError:
+            raise ValueError(f"{given_path} begins with the home of a user that there is not") from None
+        if not name:
+            raise ValueError(f"a model needs a name: {path}")
+        if paths.setdefault(name, path) != path:
+            raise ValueError(f"the name '{name}' is given to two files: {paths[name]} and {path}")
+    return paths
+
+
+def _not_found_message(wanted: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(wanted, list(names), n=3)
+    if not near:
+        return f"no model is named '{wanted}'"
+    *others, last = (f"'{name}'" for name in near)
+    return f"no model is named '{wanted}'; did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
