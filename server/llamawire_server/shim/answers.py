@@ -1,0 +1,152 @@
+"""Answers, from the gRPC contract's form to OpenAI's JSON. Pure functions that give plain dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+
+from llamawire.v1 import chat_pb2, model_pb2, usage_pb2
+
+Json = dict[str, Any]
+
+_FINISH_REASONS = {
+    chat_pb2.FINISH_REASON_UNSPECIFIED: None,
+    chat_pb2.FINISH_REASON_STOP: "stop",
+    chat_pb2.FINISH_REASON_LENGTH: "length",
+    chat_pb2.FINISH_REASON_TOOL_CALLS: "tool_calls",
+    chat_pb2.FINISH_REASON_CONTENT_FILTER: "content_filter",
+    chat_pb2.FINISH_REASON_FUNCTION_CALL: "function_call",
+    chat_pb2.FINISH_REASON_INSUFFICIENT_SYSTEM_RESOURCE: "insufficient_system_resource",
+}
+
+
+def chat_completion(answer: chat_pb2.ChatCompletion, as_functions: bool) -> Json:
+    """A whole answer; `as_functions`: in the form that requests with the deprecated `functions` expect."""
+    return {
+        **envelope(answer, "chat.completion"),
+        "choices": [
+            {
+                "index": choice.index,
+                "message": _message(choice.message, as_functions),
+                "logprobs": logprobs(choice.logprobs) if choice.HasField("logprobs") else None,
+                "finish_reason": finish_reason(choice.finish_reason, as_functions),
+            }
+            for choice in answer.choices
+        ],
+        "usage": usage(answer.usage),
+        "timings": timings(answer.timings),
+    }
+
+
+def envelope(answer: chat_pb2.ChatCompletion | chat_pb2.ChatCompletionChunk, kind: str) -> Json:
+    """What an answer says of itself, and each of its chunks repeats."""
+    return {
+        "id": answer.id,
+        "object": kind,
+        "created": answer.created,
+        "model": answer.model,
+        "system_fingerprint": answer.system_fingerprint,
+        "service_tier": answer.service_tier,
+    }
+
+
+def finish_reason(reason: chat_pb2.FinishReason.ValueType, as_functions: bool) -> str | None:
+    """The reason's name in OpenAI's API, None where there is none."""
+    if as_functions and reason == chat_pb2.FINISH_REASON_TOOL_CALLS:
+        return "function_call"
+    return _FINISH_REASONS.get(reason)
+
+
+def logprobs(source: chat_pb2.Logprobs) -> Json:
+    """The log probabilities of generated tokens."""
+    return {
+        "content": _tokens(source.content),
+        "refusal": _tokens(source.refusal) if source.refusal else None,
+    }
+
+
+def usage(source: usage_pb2.Usage) -> Json:
+    """What an answer cost in tokens."""
+    prompt, completion = source.prompt_tokens_details, source.completion_tokens_details
+    return {
+        "prompt_tokens": source.prompt_tokens,
+        "completion_tokens": source.completion_tokens,
+        "total_tokens": source.total_tokens,
+        "prompt_cache_hit_tokens": source.prompt_cache_hit_tokens,
+        "prompt_cache_miss_tokens": source.prompt_cache_miss_tokens,
+        "prompt_tokens_details": {
+            "cached_tokens": prompt.cached_tokens,
+            "audio_tokens": prompt.audio_tokens,
+        },
+        "completion_tokens_details": {
+            "reasoning_tokens": completion.reasoning_tokens,
+            "audio_tokens": completion.audio_tokens,
+            "accepted_prediction_tokens": completion.accepted_prediction_tokens,
+            "rejected_prediction_tokens": completion.rejected_prediction_tokens,
+        },
+    }
+
+
+def timings(source: usage_pb2.Timings) -> Json:
+    """What an answer cost in time, in seconds."""
+    return {
+        "queue_seconds": _seconds(source.queue),
+        "model_load_seconds": _seconds(source.model_load),
+        "prompt_seconds": _seconds(source.prompt),
+        "first_token_seconds": _seconds(source.first_token),
+        "generation_seconds": _seconds(source.generation),
+    }
+
+
+def model(source: model_pb2.Model) -> Json:
+    """A model that a request can name."""
+    return {
+        "id": source.name,
+        "object": "model",
+        "created": source.created.seconds,
+        "owned_by": "llamawire",
+    }
+
+
+def model_list(models: Iterable[model_pb2.Model]) -> Json:
+    """Every model that a request can name."""
+    return {"object": "list", "data": [model(source) for source in models]}
+
+
+def _message(source: chat_pb2.Message, as_functions: bool) -> Json:
+    calls = source.tool_calls
+    message: Json = {
+        "role": "assistant",
+        "content": source.content if source.content or not calls else None,
+        "refusal": source.refusal or None,
+    }
+    if source.reasoning_content:
+        message["reasoning_content"] = source.reasoning_content
+    if calls and as_functions:
+        message["function_call"] = _function(calls[0].function)
+    elif calls:
+        message["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": _function(call.function)} for call in calls
+        ]
+    return message
+
+
+def _function(call: chat_pb2.FunctionCall) -> Json:
+    return {"name": call.name, "arguments": call.arguments}
+
+
+def _tokens(tokens: Iterable[chat_pb2.TokenLogprob]) -> list[Json]:
+    return [
+        {**_token(token), "top_logprobs": [_token(likely) for likely in token.top_logprobs]}
+        for token in tokens
+    ]
+
+
+def _token(token: chat_pb2.TokenLogprob | chat_pb2.TopLogprob) -> Json:
+    return {"token": token.token, "logprob": token.logprob, "bytes": list(token.bytes)}
+
+
+def _seconds(duration: Duration) -> float:
+    return duration.ToNanoseconds() / 1e9

@@ -1,0 +1,73 @@
+"""Failures as HTTP answers in OpenAI's form."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from llamawire_server.errors import Condition, ServiceError, engine_fault
+from llamawire_server.shim.disconnect import CallerGoneError
+
+# Conditions that the same request will meet again: OpenAI's clients repeat every 5xx unless told not to.
+_LASTING = (Condition.ENGINE,)
+
+_STATUS_CALLER_GONE = 499
+
+
+def error_body(error: ServiceError) -> dict[str, Any]:
+    """The error in OpenAI's form. `error` must stay the first key: some clients look no further."""
+    row = error.condition.value
+    return {
+        "error": {
+            "message": error.message,
+            "type": row.openai_type,
+            "param": error.violations[0].field if error.violations else None,
+            "code": row.openai_code,
+        }
+    }
+
+
+def error_response(error: ServiceError) -> Response:
+    """The whole answer to a request that failed."""
+    return Response(
+        msgspec.json.encode(error_body(error)),
+        status_code=error.condition.value.http_status,
+        headers=_retry_headers(error),
+        media_type="application/json",
+    )
+
+
+def unexpected() -> ServiceError:
+    """What callers are told of an exception that nobody foresaw: nothing of its text."""
+    return engine_fault("the server failed to answer this request")
+
+
+async def handle_service_error(_request: Request, error: ServiceError) -> Response:
+    """Answers a call that failed."""
+    return error_response(error)
+
+
+async def handle_http_exception(request: Request, error: HTTPException) -> Response:
+    """Answers an unknown path or a method that a path does not have."""
+    message = f"{error.detail}: {request.method} {request.url.path}"
+    body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
+    return Response(
+        msgspec.json.encode(body), error.status_code, headers=error.headers, media_type="application/json"
+    )
+
+
+async def handle_caller_gone(_request: Request, _error: CallerGoneError) -> Response:
+    """Answers nobody: the status is for what is logged and counted."""
+    return Response(status_code=_STATUS_CALLER_GONE)
+
+
+def _retry_headers(error: ServiceError) -> dict[str, str]:
+    seconds = error.retry_after_seconds
+    if seconds is not None:
+        return {"retry-after": str(math.ceil(seconds)), "retry-after-ms": str(math.ceil(seconds * 1000))}
+    return {"x-should-retry": "false"} if error.condition in _LASTING else {}

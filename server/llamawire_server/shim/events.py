@@ -1,0 +1,126 @@
+"""Chunks as server-sent events, in the form that OpenAI's own clients accept.
+
+Clients differ in what they choke on. So: one choice and one kind of news an event; a choice opens with its
+role and an empty text, in the order of the choices, and ends with an empty delta and its finish reason; a
+waiting stream is kept alive with chunks that have no choices; usage comes last. An error is a plain event
+whose first key is `error`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from llamawire.v1 import chat_pb2
+from llamawire_server.errors import ServiceError
+from llamawire_server.shim import answers
+from llamawire_server.shim.answers import Json
+from llamawire_server.shim.errors import error_body
+
+DONE = b"data: [DONE]\n\n"
+
+_ENCODER = msgspec.json.Encoder()
+
+# JSON leaves these as they are, but clients that read a stream as lines of text end a line at them.
+_ESCAPED = [
+    ("\u0085".encode(), rb"\u0085"),
+    ("\u2028".encode(), rb"\u2028"),
+    ("\u2029".encode(), rb"\u2029"),
+]
+
+
+def error_event(error: ServiceError) -> bytes:
+    """The last event of a stream that failed."""
+    return _event(error_body(error))
+
+
+class ChunkEvents:
+    """Writes the events of one stream. `write` comes first: the first chunk names the answer."""
+
+    def __init__(self, include_usage: bool, as_functions: bool) -> None:
+        self._include_usage = include_usage
+        self._as_functions = as_functions
+        self._envelope: Json = {}
+        self._num_opened = 0
+        self._last: Json | None = None
+
+    def write(self, chunk: chat_pb2.ChatCompletionChunk) -> bytes:
+        """The events of one chunk; empty where it has no news."""
+        if not self._envelope:
+            self._envelope = answers.envelope(chunk, "chat.completion.chunk")
+        if chunk.HasField("usage"):
+            self._last = {"usage": answers.usage(chunk.usage), "timings": answers.timings(chunk.timings)}
+        return b"".join(self._choice(choice) for choice in chunk.choices)
+
+    def keep_alive(self) -> bytes:
+        """An event without news."""
+        return self._chunk([])
+
+    def end(self) -> bytes:
+        """The events that end a stream which came to its end."""
+        if not self._include_usage or self._last is None:
+            return DONE
+        return _event({**self._envelope, "choices": [], **self._last}) + DONE
+
+    def _choice(self, choice: chat_pb2.ChunkChoice) -> bytes:
+        events = []
+        while self._num_opened <= choice.index:
+            events.append(self._news(self._num_opened, {"role": "assistant", "content": ""}))
+            self._num_opened += 1
+        deltas = self._deltas(choice.delta)
+        logprobs = answers.logprobs(choice.logprobs) if choice.HasField("logprobs") else None
+        if logprobs is not None and not deltas:
+            deltas = [{}]  # tokens whose text is held back, or is none
+        for delta in deltas:
+            events.append(self._news(choice.index, delta, logprobs=logprobs))
+            logprobs = None
+        if choice.finish_reason:
+            reason = answers.finish_reason(choice.finish_reason, self._as_functions)
+            events.append(self._news(choice.index, {}, finish_reason=reason))
+        return b"".join(events)
+
+    def _deltas(self, delta: chat_pb2.Delta) -> list[Json]:
+        deltas: list[Json] = []
+        if delta.reasoning_content:
+            deltas.append({"reasoning_content": delta.reasoning_content})
+        if delta.content:
+            deltas.append({"content": delta.content})
+        if delta.refusal:
+            deltas.append({"refusal": delta.refusal})
+        if delta.tool_calls and self._as_functions:
+            deltas += [
+                {"function_call": _function(call.function)} for call in delta.tool_calls if call.index == 0
+            ]
+        elif delta.tool_calls:
+            deltas.append({"tool_calls": [_tool_call(call) for call in delta.tool_calls]})
+        return deltas
+
+    def _news(
+        self, index: int, delta: Json, *, logprobs: Json | None = None, finish_reason: str | None = None
+    ) -> bytes:
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+        return self._chunk([choice])
+
+    def _chunk(self, choices: list[Json]) -> bytes:
+        chunk = {**self._envelope, "choices": choices}
+        if self._include_usage:
+            chunk["usage"] = None
+        return _event(chunk)
+
+
+def _tool_call(call: chat_pb2.ToolCallDelta) -> Json:
+    delta: Json = {"index": call.index}
+    if call.id:
+        delta["id"] = call.id
+        delta["type"] = "function"
+    return {**delta, "function": _function(call.function)}
+
+
+def _function(call: chat_pb2.FunctionCallDelta) -> Json:
+    return {"name": call.name, "arguments": call.arguments} if call.name else {"arguments": call.arguments}
+
+
+def _event(data: Json) -> bytes:
+    text = _ENCODER.encode(data)
+    for raw, escaped in _ESCAPED:
+        text = text.replace(raw, escaped)
+    return b"data: " + text + b"\n\n"

@@ -1,0 +1,145 @@
+"""A service that is another llamawire server, reached over gRPC."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from llamawire.v1 import (
+    chat_pb2,
+    chat_pb2_grpc,
+    model_pb2,
+    model_pb2_grpc,
+    tokenizer_pb2,
+    tokenizer_pb2_grpc,
+)
+from llamawire_server.errors import ServiceError, from_status
+from llamawire_server.service.interface import Call
+
+if TYPE_CHECKING:
+    from llamawire.v1.chat_pb2_grpc import ChatServiceAsyncStub
+    from llamawire.v1.model_pb2_grpc import ModelServiceAsyncStub
+    from llamawire.v1.tokenizer_pb2_grpc import TokenizerServiceAsyncStub
+
+logger = logging.getLogger(__name__)
+
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
+
+_DETAILS_KEY = "grpc-status-details-bin"
+_REQUEST_ID_KEY = "x-request-id"
+_HEALTH_CHECK_SECONDS = 5.0
+
+# Codes that come from the transport when they come without details; their text is about addresses and
+# exceptions, which are nothing to tell callers.
+_TRANSPORT_MESSAGES = {
+    grpc.StatusCode.UNAVAILABLE: "the model server can't be reached",
+    grpc.StatusCode.INTERNAL: "the model server failed",
+    grpc.StatusCode.UNKNOWN: "the model server failed",
+}
+
+
+class RemoteService:
+    """Forwards every call over a channel. The channel stays its owner's to close."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        # The generated stubs are for both kinds of channel; only their types tell them apart.
+        self._chat = cast("ChatServiceAsyncStub", chat_pb2_grpc.ChatServiceStub(channel))
+        self._models = cast("ModelServiceAsyncStub", model_pb2_grpc.ModelServiceStub(channel))
+        self._tokenizer = cast("TokenizerServiceAsyncStub", tokenizer_pb2_grpc.TokenizerServiceStub(channel))
+        # Its methods are set when it is made, which its types don't tell.
+        self._health: Any = health_pb2_grpc.HealthStub(channel)
+
+    async def create_chat_completion(
+        self, request: chat_pb2.ChatCompletionRequest, call: Call
+    ) -> chat_pb2.ChatCompletion:
+        """The whole answer at once."""
+        return await _forward(self._chat.CreateChatCompletion, request, call)
+
+    async def stream_chat_completion(
+        self, request: chat_pb2.ChatCompletionRequest, call: Call
+    ) -> AsyncGenerator[chat_pb2.ChatCompletionChunk, None]:
+        """The answer as it is generated."""
+        stream = self._chat.StreamChatCompletion(
+            request, timeout=call.timeout_seconds, metadata=_metadata(call)
+        )
+        try:
+            async for chunk in stream:
+                yield chunk
+        except grpc.aio.AioRpcError as error:
+            raise service_error(error) from None
+        finally:
+            stream.cancel()
+
+    async def list_models(
+        self, request: model_pb2.ListModelsRequest, call: Call
+    ) -> model_pb2.ListModelsResponse:
+        """Every model that a request could name."""
+        return await _forward(self._models.ListModels, request, call)
+
+    async def get_model(self, request: model_pb2.GetModelRequest, call: Call) -> model_pb2.GetModelResponse:
+        """One model by name."""
+        return await _forward(self._models.GetModel, request, call)
+
+    async def tokenize(
+        self, request: tokenizer_pb2.TokenizeRequest, call: Call
+    ) -> tokenizer_pb2.TokenizeResponse:
+        """Text to tokens."""
+        return await _forward(self._tokenizer.Tokenize, request, call)
+
+    async def detokenize(
+        self, request: tokenizer_pb2.DetokenizeRequest, call: Call
+    ) -> tokenizer_pb2.DetokenizeResponse:
+        """Tokens to text."""
+        return await _forward(self._tokenizer.Detokenize, request, call)
+
+    async def count_chat_tokens(
+        self, request: tokenizer_pb2.CountChatTokensRequest, call: Call
+    ) -> tokenizer_pb2.CountChatTokensResponse:
+        """The length of a chat request's prompt."""
+        return await _forward(self._tokenizer.CountChatTokens, request, call)
+
+    async def is_serving(self) -> bool:
+        """Whether the other server can be reached and takes new calls."""
+        try:
+            answer = await self._health.Check(
+                health_pb2.HealthCheckRequest(service=""), timeout=_HEALTH_CHECK_SECONDS
+            )
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def service_error(error: grpc.aio.AioRpcError) -> ServiceError:
+    """The error that the other server raised, or what its failure comes to."""
+    for key, value in error.trailing_metadata() or ():
+        if key == _DETAILS_KEY and isinstance(value, bytes):
+            try:
+                return from_status(status_pb2.Status.FromString(value))
+            except DecodeError:
+                break
+    code = error.code()
+    message = error.details() or code.name
+    if code in _TRANSPORT_MESSAGES:
+        logger.warning("the model server answered %s: %s", code.name, message)
+        message = _TRANSPORT_MESSAGES[code]
+    return from_status(status_pb2.Status(code=code.value[0], message=message))
+
+
+async def _forward(
+    method: grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT], request: RequestT, call: Call
+) -> ResponseT:
+    try:
+        return await method(request, timeout=call.timeout_seconds, metadata=_metadata(call))
+    except grpc.aio.AioRpcError as error:
+        raise service_error(error) from None
+
+
+def _metadata(call: Call) -> tuple[tuple[str, str], ...]:
+    return (*call.metadata.items(), (_REQUEST_ID_KEY, call.request_id))

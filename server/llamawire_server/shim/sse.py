@@ -1,0 +1,104 @@
+"""A streamed answer: the HTTP response that a service's chunks are sent with."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from llamawire.v1 import chat_pb2
+from llamawire_server.errors import ServiceError, engine_fault
+from llamawire_server.shim.disconnect import CallerGoneError, Calls
+from llamawire_server.shim.errors import unexpected
+from llamawire_server.shim.events import ChunkEvents, error_event
+
+logger = logging.getLogger(__name__)
+
+
+class EventStream(Response):
+    """Sends chunks as server-sent events.
+
+    The first chunk is awaited before anything is sent: a ServiceError until then is raised, to become a plain
+    HTTP error, and afterwards the last event. Where nothing comes for `keep_alive_seconds`, an event without
+    news is sent.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        chunks: AsyncGenerator[chat_pb2.ChatCompletionChunk, None],
+        events: ChunkEvents,
+        calls: Calls,
+        keep_alive_seconds: float,
+    ) -> None:
+        # Response's own initialiser would declare the length of a body that does not exist yet.
+        self.status_code = 200
+        self.background = None
+        self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
+        self._chunks = chunks
+        self._events = events
+        self._calls = calls
+        self._keep_alive_seconds = keep_alive_seconds
+        self._started = False
+        self._sending = asyncio.Lock()
+        self._last_sent = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._calls.run(self._send_events(send), receive)
+        except CallerGoneError:
+            if not self._started:
+                raise
+        except ServiceError as error:
+            if not self._started:
+                raise
+            await self._send_body(send, error_event(error), more_body=False)
+        except Exception:
+            if not self._started:
+                raise
+            logger.exception("the stream of request %s failed", scope["state"]["request_id"])
+            await self._send_body(send, error_event(unexpected()), more_body=False)
+
+    async def _send_events(self, send: Send) -> None:
+        async with aclosing(self._chunks) as chunks:
+            first = await anext(chunks, None)
+            if first is None:
+                raise engine_fault("the answer ended before it began")
+            await send(
+                {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+            )
+            self._started = True
+            await self._send_body(send, self._events.write(first))
+            async with self._kept_alive(send):
+                async for chunk in chunks:
+                    if body := self._events.write(chunk):
+                        await self._send_body(send, body)
+        await self._send_body(send, self._events.end(), more_body=False)
+
+    @asynccontextmanager
+    async def _kept_alive(self, send: Send) -> AsyncIterator[None]:
+        beating = asyncio.create_task(self._beat(send))
+        try:
+            yield
+        finally:
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
+
+    async def _beat(self, send: Send) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            quiet_seconds = clock() - self._last_sent
+            if quiet_seconds >= self._keep_alive_seconds:
+                await self._send_body(send, self._events.keep_alive())
+            else:
+                await asyncio.sleep(self._keep_alive_seconds - quiet_seconds)
+
+    async def _send_body(self, send: Send, body: bytes, *, more_body: bool = True) -> None:
+        async with self._sending:
+            await send({"type": "http.response.body", "body": body, "more_body": more_body})
+            self._last_sent = asyncio.get_running_loop().time()
