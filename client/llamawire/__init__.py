@@ -1,0 +1,77 @@
+"""llamawire's Python client: typed calls to local models over gRPC.
+
+    from llamawire import Client, user
+
+    with Client() as client:
+        for chunk in client.chat.stream(model="smollm2", messages=[user("Why is the sky blue?")]):
+            print(chunk.text, end="", flush=True)
+
+`AsyncClient` is the same for asyncio. The protos themselves are in `llamawire.v1`.
+"""
+
+from llamawire.aio import AsyncClient
+from llamawire.chat import assistant, audio, developer, image, system, text, tool, user
+from llamawire.chat_request import request
+from llamawire.client import Client
+from llamawire.completion import Choice, Chunk, Completion, Timings, ToolCall
+from llamawire.completion_builder import CompletionBuilder
+from llamawire.errors import (
+    AuthenticationError,
+    ConnectionFailedError,
+    DeadlineExceededError,
+    InferenceError,
+    InvalidRequestError,
+    LlamawireError,
+    MessageTooLargeError,
+    ModelNotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    RequestCancelledError,
+    UnavailableError,
+    UnsupportedError,
+    from_rpc_error,
+)
+from llamawire.handler import AsyncStreamHandler, StreamHandler
+from llamawire.stream import AsyncChatStream, ChatStream
+
+__all__ = [
+    # Clients
+    "AsyncClient",
+    "Client",
+    # Requests
+    "assistant",
+    "audio",
+    "developer",
+    "image",
+    "request",
+    "system",
+    "text",
+    "tool",
+    "user",
+    # Answers
+    "AsyncChatStream",
+    "AsyncStreamHandler",
+    "ChatStream",
+    "Choice",
+    "Chunk",
+    "Completion",
+    "CompletionBuilder",
+    "StreamHandler",
+    "Timings",
+    "ToolCall",
+    # Errors
+    "AuthenticationError",
+    "ConnectionFailedError",
+    "DeadlineExceededError",
+    "InferenceError",
+    "InvalidRequestError",
+    "LlamawireError",
+    "MessageTooLargeError",
+    "ModelNotFoundError",
+    "PermissionDeniedError",
+    "RateLimitError",
+    "RequestCancelledError",
+    "UnavailableError",
+    "UnsupportedError",
+    "from_rpc_error",
+]

@@ -1,0 +1,7 @@
+"""`python -m llamawire` is the `llamawire` command."""
+
+import sys
+
+from llamawire.cli import main
+
+sys.exit(main())

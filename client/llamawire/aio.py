@@ -1,0 +1,198 @@
+"""The client for asyncio: `client.Client`, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import grpc
+
+from llamawire import channel as channels
+from llamawire.attempts import Attempts, CallDefaults, CallOptions
+from llamawire.chat_request import ChatOptions, request
+from llamawire.completion import Completion
+from llamawire.metadata import Metadata, to_pairs
+from llamawire.stream import AioStreamedCall, AsyncChatStream
+from llamawire.v1 import chat_pb2, chat_pb2_grpc, model_pb2, model_pb2_grpc, tokenizer_pb2, tokenizer_pb2_grpc
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+
+
+class AsyncClient:
+    """A connection to a llamawire server, for any number of calls at once. Made and used in one event loop.
+
+        async with AsyncClient() as client:
+            completion = await client.chat.create(model="smollm2", messages=[user("Hello!")])
+
+    Arguments, errors and retries are those of `Client`.
+    """
+
+    def __init__(
+        self,
+        target: str = channels.DEFAULT_TARGET,
+        *,
+        timeout_seconds: float | None = None,
+        metadata: Metadata | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        channel: grpc.aio.Channel | None = None,
+        retries: int = 2,
+    ) -> None:
+        """Connect to `target`; see `Client`."""
+        self._owns_channel = channel is None
+        self._channel = channel if channel is not None else _open_channel(target, credentials)
+        defaults = CallDefaults(timeout_seconds, to_pairs(metadata), retries)
+        self.chat = AsyncChat(self._channel, defaults)
+        self.models = AsyncModels(self._channel, defaults)
+        self.tokenizer = AsyncTokenizer(self._channel, defaults)
+
+    async def close(self) -> None:
+        """Close the connection. Calls that are under way are cancelled: who awaits one sees CancelledError."""
+        if self._owns_channel:
+            await self._channel.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class AsyncChat:
+    """`client.chat`: answers to conversations."""
+
+    def __init__(self, channel: grpc.aio.Channel, defaults: CallDefaults) -> None:
+        # One stub class serves both kinds of channel; only its type differs.
+        self._stub = cast("chat_pb2_grpc.ChatServiceAsyncStub", chat_pb2_grpc.ChatServiceStub(channel))
+        self._defaults = defaults
+
+    async def create(
+        self,
+        base: chat_pb2.ChatCompletionRequest | None = None,
+        /,
+        *,
+        timeout_seconds: float | None = None,
+        call_metadata: Metadata | None = None,
+        request_id: str | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> Completion:
+        """The whole answer at once. The request is made of the options, of a proto, or of both (`request`)."""
+        attempts = self._defaults.begin(timeout_seconds, call_metadata, request_id)
+        proto = await _call(self._stub.CreateChatCompletion, request(base, **options), attempts)
+        return Completion(proto, attempts.request_id)
+
+    def stream(
+        self,
+        base: chat_pb2.ChatCompletionRequest | None = None,
+        /,
+        *,
+        timeout_seconds: float | None = None,
+        call_metadata: Metadata | None = None,
+        request_id: str | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> AsyncChatStream:
+        """The answer as it is generated. The call begins now; what fails, fails while the stream is read."""
+        proto = request(base, **options)
+
+        def open_call(attempts: Attempts) -> AioStreamedCall:
+            return self._stub.StreamChatCompletion(
+                proto, timeout=attempts.remaining_seconds, metadata=attempts.metadata
+            )
+
+        return AsyncChatStream(open_call, self._defaults.begin(timeout_seconds, call_metadata, request_id))
+
+
+class AsyncModels:
+    """`client.models`: what the server can answer with."""
+
+    def __init__(self, channel: grpc.aio.Channel, defaults: CallDefaults) -> None:
+        self._stub = cast("model_pb2_grpc.ModelServiceAsyncStub", model_pb2_grpc.ModelServiceStub(channel))
+        self._defaults = defaults
+
+    async def list(self, **call: Unpack[CallOptions]) -> list[model_pb2.Model]:
+        """Every model that a request could name, by name."""
+        message = model_pb2.ListModelsRequest()
+        return [*(await _call(self._stub.ListModels, message, self._defaults.begin(**call))).models]
+
+    async def get(self, name: str, **call: Unpack[CallOptions]) -> model_pb2.Model:
+        """One model. Raises ModelNotFoundError where none has the name."""
+        message = model_pb2.GetModelRequest(name=name)
+        return (await _call(self._stub.GetModel, message, self._defaults.begin(**call))).model
+
+
+class AsyncTokenizer:
+    """`client.tokenizer`: text to a model's tokens and back."""
+
+    def __init__(self, channel: grpc.aio.Channel, defaults: CallDefaults) -> None:
+        stub = tokenizer_pb2_grpc.TokenizerServiceStub(channel)
+        self._stub = cast("tokenizer_pb2_grpc.TokenizerServiceAsyncStub", stub)
+        self._defaults = defaults
+
+    async def tokenize(
+        self,
+        model: str,
+        text: str,
+        *,
+        add_special: bool | None = None,
+        parse_special: bool | None = None,
+        **call: Unpack[CallOptions],
+    ) -> tokenizer_pb2.TokenizeResponse:
+        """The tokens of a text, and the bytes of each."""
+        message = tokenizer_pb2.TokenizeRequest(
+            model=model, text=text, add_special=add_special, parse_special=parse_special
+        )
+        return await _call(self._stub.Tokenize, message, self._defaults.begin(**call))
+
+    async def detokenize(
+        self,
+        model: str,
+        tokens: Iterable[int],
+        *,
+        unparse_special: bool | None = None,
+        **call: Unpack[CallOptions],
+    ) -> str:
+        """The text of tokens; bytes that are no UTF-8 are replaced by U+FFFD."""
+        message = tokenizer_pb2.DetokenizeRequest(model=model, tokens=tokens, unparse_special=unparse_special)
+        return (await _call(self._stub.Detokenize, message, self._defaults.begin(**call))).text
+
+    async def count_chat_tokens(
+        self,
+        base: chat_pb2.ChatCompletionRequest | None = None,
+        /,
+        *,
+        timeout_seconds: float | None = None,
+        call_metadata: Metadata | None = None,
+        request_id: str | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> tokenizer_pb2.CountChatTokensResponse:
+        """How long the prompt of a chat request would be, and how long it may be."""
+        message = tokenizer_pb2.CountChatTokensRequest(request=request(base, **options))
+        attempts = self._defaults.begin(timeout_seconds, call_metadata, request_id)
+        return await _call(self._stub.CountChatTokens, message, attempts)
+
+
+def _open_channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
+    if credentials is None:
+        return grpc.aio.insecure_channel(target, channels.OPTIONS)
+    return grpc.aio.secure_channel(target, credentials, channels.OPTIONS)
+
+
+async def _call(
+    method: grpc.aio.UnaryUnaryMultiCallable[_Request, _Response], message: _Request, attempts: Attempts
+) -> _Response:
+    while True:
+        call = method(message, timeout=attempts.remaining_seconds, metadata=attempts.metadata)
+        try:
+            response = await call
+        except grpc.RpcError as error:
+            await asyncio.sleep(attempts.wait_after(error))
+        else:
+            attempts.note_metadata(await call.initial_metadata())
+            return response

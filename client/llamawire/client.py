@@ -1,0 +1,204 @@
+"""The client for programs that wait for their answers; `aio` has the one for asyncio."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+
+import grpc
+
+from llamawire import channel as channels
+from llamawire.attempts import Attempts, CallDefaults, CallOptions
+from llamawire.chat_request import ChatOptions, request
+from llamawire.completion import Completion
+from llamawire.metadata import Metadata, to_pairs
+from llamawire.stream import ChatStream, StreamedCall
+from llamawire.v1 import chat_pb2, chat_pb2_grpc, model_pb2, model_pb2_grpc, tokenizer_pb2, tokenizer_pb2_grpc
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+
+
+class Client:
+    """A connection to a llamawire server, for any number of threads and calls at once.
+
+        with Client() as client:
+            print(client.chat.create(model="smollm2", messages=[user("Hello!")]).text)
+
+    Every method raises a LlamawireError where the call fails, and takes what is in CallOptions:
+    `timeout_seconds`, `call_metadata`, `request_id`. A call that failed before anything came of it, because the
+    server is busy, loads the model or can't be reached, is tried again up to `retries` times, after the wait
+    that the server asks for.
+    """
+
+    def __init__(
+        self,
+        target: str = channels.DEFAULT_TARGET,
+        *,
+        timeout_seconds: float | None = None,
+        metadata: Metadata | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        channel: grpc.Channel | None = None,
+        retries: int = 2,
+    ) -> None:
+        """Connect to `target`, in plain text unless `credentials` are given.
+
+        `timeout_seconds` is for calls that name none; `metadata` is sent with every call. A `channel` of the
+        caller's own takes the place of target and credentials, and is not closed by the client.
+        """
+        self._owns_channel = channel is None
+        self._channel = channel if channel is not None else _open_channel(target, credentials)
+        defaults = CallDefaults(timeout_seconds, to_pairs(metadata), retries)
+        self.chat = Chat(self._channel, defaults)
+        self.models = Models(self._channel, defaults)
+        self.tokenizer = Tokenizer(self._channel, defaults)
+
+    def close(self) -> None:
+        """Close the connection; calls that are under way are cancelled."""
+        if self._owns_channel:
+            self._channel.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Chat:
+    """`client.chat`: answers to conversations."""
+
+    def __init__(self, channel: grpc.Channel, defaults: CallDefaults) -> None:
+        self._stub = chat_pb2_grpc.ChatServiceStub(channel)
+        self._defaults = defaults
+
+    def create(
+        self,
+        base: chat_pb2.ChatCompletionRequest | None = None,
+        /,
+        *,
+        timeout_seconds: float | None = None,
+        call_metadata: Metadata | None = None,
+        request_id: str | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> Completion:
+        """The whole answer at once. The request is made of the options, of a proto, or of both (`request`)."""
+        attempts = self._defaults.begin(timeout_seconds, call_metadata, request_id)
+        proto = _call(self._stub.CreateChatCompletion, request(base, **options), attempts)
+        return Completion(proto, attempts.request_id)
+
+    def stream(
+        self,
+        base: chat_pb2.ChatCompletionRequest | None = None,
+        /,
+        *,
+        timeout_seconds: float | None = None,
+        call_metadata: Metadata | None = None,
+        request_id: str | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> ChatStream:
+        """The answer as it is generated. The call begins now; what fails, fails while the stream is read."""
+        proto = request(base, **options)
+
+        def open_call(attempts: Attempts) -> StreamedCall:
+            return self._stub.StreamChatCompletion(
+                proto, timeout=attempts.remaining_seconds, metadata=attempts.metadata
+            )
+
+        return ChatStream(open_call, self._defaults.begin(timeout_seconds, call_metadata, request_id))
+
+
+class Models:
+    """`client.models`: what the server can answer with."""
+
+    def __init__(self, channel: grpc.Channel, defaults: CallDefaults) -> None:
+        self._stub = model_pb2_grpc.ModelServiceStub(channel)
+        self._defaults = defaults
+
+    def list(self, **call: Unpack[CallOptions]) -> list[model_pb2.Model]:
+        """Every model that a request could name, by name."""
+        response = _call(self._stub.ListModels, model_pb2.ListModelsRequest(), self._defaults.begin(**call))
+        return [*response.models]
+
+    def get(self, name: str, **call: Unpack[CallOptions]) -> model_pb2.Model:
+        """One model. Raises ModelNotFoundError where none has the name."""
+        message = model_pb2.GetModelRequest(name=name)
+        return _call(self._stub.GetModel, message, self._defaults.begin(**call)).model
+
+
+class Tokenizer:
+    """`client.tokenizer`: text to a model's tokens and back."""
+
+    def __init__(self, channel: grpc.Channel, defaults: CallDefaults) -> None:
+        self._stub = tokenizer_pb2_grpc.TokenizerServiceStub(channel)
+        self._defaults = defaults
+
+    def tokenize(
+        self,
+        model: str,
+        text: str,
+        *,
+        add_special: bool | None = None,
+        parse_special: bool | None = None,
+        **call: Unpack[CallOptions],
+    ) -> tokenizer_pb2.TokenizeResponse:
+        """The tokens of a text, and the bytes of each."""
+        message = tokenizer_pb2.TokenizeRequest(
+            model=model, text=text, add_special=add_special, parse_special=parse_special
+        )
+        return _call(self._stub.Tokenize, message, self._defaults.begin(**call))
+
+    def detokenize(
+        self,
+        model: str,
+        tokens: Iterable[int],
+        *,
+        unparse_special: bool | None = None,
+        **call: Unpack[CallOptions],
+    ) -> str:
+        """The text of tokens; bytes that are no UTF-8 are replaced by U+FFFD."""
+        message = tokenizer_pb2.DetokenizeRequest(model=model, tokens=tokens, unparse_special=unparse_special)
+        return _call(self._stub.Detokenize, message, self._defaults.begin(**call)).text
+
+    def count_chat_tokens(
+        self,
+        base: chat_pb2.ChatCompletionRequest | None = None,
+        /,
+        *,
+        timeout_seconds: float | None = None,
+        call_metadata: Metadata | None = None,
+        request_id: str | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> tokenizer_pb2.CountChatTokensResponse:
+        """How long the prompt of a chat request would be, and how long it may be."""
+        message = tokenizer_pb2.CountChatTokensRequest(request=request(base, **options))
+        attempts = self._defaults.begin(timeout_seconds, call_metadata, request_id)
+        return _call(self._stub.CountChatTokens, message, attempts)
+
+
+def _open_channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
+    if credentials is None:
+        return grpc.insecure_channel(target, channels.OPTIONS)
+    return grpc.secure_channel(target, credentials, channels.OPTIONS)
+
+
+def _call(
+    method: grpc.UnaryUnaryMultiCallable[_Request, _Response], message: _Request, attempts: Attempts
+) -> _Response:
+    while True:
+        try:
+            response, call = method.with_call(
+                message, timeout=attempts.remaining_seconds, metadata=attempts.metadata
+            )
+        except grpc.RpcError as error:
+            time.sleep(attempts.wait_after(error))
+        else:
+            attempts.note_metadata(call.initial_metadata())
+            return response
