@@ -1,0 +1,203 @@
+"""The server's life: start up, serve until a signal, drain, shut down."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import grpc.aio
+
+from llamawire_server.config import ServerConfig
+from llamawire_server.errors import ServiceError
+from llamawire_server.models.pool import ModelStatus, Pool, State
+from llamawire_server.models.resolver import Resolver
+from llamawire_server.rpc.health import HealthBoard
+from llamawire_server.rpc.server import SERVICE_NAMES, create_server
+from llamawire_server.service.interface import Service
+from llamawire_server.service.local import LocalService
+from llamawire_server.shim.app import create_app
+from llamawire_server.shim.disconnect import Calls
+from llamawire_server.shim.remote import RemoteService
+from llamawire_server.shim.server import HTTPServer, address_of, bind
+
+log = logging.getLogger(__name__)
+
+# How long calls that were told to end may take to do so.
+FLUSH_SECONDS = 2.0
+
+
+class StartupError(Exception):
+    """The server can't start; the text says why."""
+
+
+class Runnable(Protocol):
+    """A program with the phases of `run`."""
+
+    async def start_up(self) -> str:
+        """Begin to serve; gives the line that says so. Raises StartupError."""
+        ...
+
+    async def drain(self) -> None:
+        """Refuse what is new and wait for what is running, within bounds."""
+        ...
+
+    async def shut_down(self) -> None:
+        """End everything that start_up began, whatever state it is in."""
+        ...
+
+
+async def run(program: Runnable) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once. Raises StartupError."""
+    stop_signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop_signals.put_nowait, number)
+    try:
+        ready_line = await _unless_stopped(program.start_up, stop_signals)
+        if ready_line is None:
+            return
+        sys.stdout.write(ready_line + "\n")
+        sys.stdout.flush()
+        received = await stop_signals.get()
+        log.info("%s: draining", received.name)
+        await _unless_stopped(program.drain, stop_signals)
+    finally:
+        await program.shut_down()
+        log.info("stopped")
+
+
+async def _unless_stopped(
+    phase: Callable[[], Awaitable[str | None]], stop_signals: asyncio.Queue[signal.Signals]
+) -> str | None:
+    """The phase's outcome; None where a signal came first, which ends it."""
+    work = asyncio.ensure_future(phase())
+    stop = asyncio.ensure_future(stop_signals.get())
+    await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if work.done():
+        return work.result()
+    work.cancel()
+    await asyncio.wait({work})
+    return None
+
+
+class ModelServer:
+    """`llamawire-server serve`: models in a pool, gRPC, and the HTTP side."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self._config = config
+        self._board = HealthBoard(SERVICE_NAMES)
+        try:
+            self._resolver = Resolver(config.sources)
+        except ValueError as error:
+            raise StartupError(str(error)) from error
+        self._pool = Pool(self._resolver, config.pool, self._note_change)
+        self._service = LocalService(self._resolver, self._pool, config.pool.max_queued_requests)
+        self._grpc: grpc.aio.Server | None = None
+        self._http: HTTPServer | None = None
+
+    async def start_up(self) -> str:
+        config = self._config
+        self._grpc = create_server(self._service, self._board, config.max_message_bytes)
+        grpc_address = _bind_grpc(self._grpc, config.grpc_address)
+        await self._grpc.start()
+        self._board.post_process(is_serving=True)
+        for entry in await asyncio.to_thread(self._resolver.entries):
+            self._board.post_model((entry.name, *entry.aliases), is_ready=False)
+        ready_line = f"llamawire-server ready grpc={grpc_address}"
+        if config.http_address is not None:
+            self._http, http_address = await _start_http(
+                self._service, config.http_address, config.max_message_bytes
+            )
+            ready_line += f" http={http_address}"
+        # The ports answer while models load: whoever watches over the process sees that it lives.
+        await self._preload()
+        self._service.mark_ready()
+        return ready_line
+
+    async def drain(self) -> None:
+        self._board.post_process(is_serving=False)
+        if not await self._service.drain(self._config.drain_seconds):
+            log.warning("calls are still running after %g s; they are ended", self._config.drain_seconds)
+
+    async def shut_down(self) -> None:
+        self._board.post_process(is_serving=False)
+        await self._service.drain(0)
+        # Workers first: a call that is still running then ends with an error of its own.
+        await self._pool.close()
+        if self._http is not None:
+            await self._http.stop(FLUSH_SECONDS)
+        if self._grpc is not None:
+            await self._board.close()
+            await self._grpc.stop(FLUSH_SECONDS)
+
+    async def _preload(self) -> None:
+        for name in self._config.preload:
+            try:
+                async with self._pool.lease(name):
+                    pass
+            except ServiceError as error:
+                raise StartupError(f"model '{name}' can't be preloaded: {error}") from error
+
+    def _note_change(self, status: ModelStatus) -> None:
+        names = (status.entry.name, *status.entry.aliases)
+        self._board.post_model(names, is_ready=status.state is State.READY)
+
+
+class ShimServer:
+    """`llamawire-server shim`: the HTTP side alone, in front of a remote gRPC server."""
+
+    def __init__(self, target: str, http_address: str, max_message_bytes: int, drain_seconds: float) -> None:
+        self._target = target
+        self._http_address = http_address
+        self._max_message_bytes = max_message_bytes
+        self._drain_seconds = drain_seconds
+        self._channel: grpc.aio.Channel | None = None
+        self._http: HTTPServer | None = None
+
+    async def start_up(self) -> str:
+        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        self._channel = grpc.aio.insecure_channel(self._target, options=options)
+        self._http, address = await _start_http(
+            RemoteService(self._channel), self._http_address, self._max_message_bytes
+        )
+        return f"llamawire-server ready http={address}"
+
+    async def drain(self) -> None:
+        if self._http is not None:
+            await self._http.stop(self._drain_seconds)
+            self._http = None
+
+    async def shut_down(self) -> None:
+        if self._http is not None:
+            await self._http.stop(0)
+        if self._channel is not None:
+            await self._channel.close()
+
+
+def _bind_grpc(server: grpc.aio.Server, address: str) -> str:
+    """Bind, and give the address with its real port. Raises StartupError."""
+    host, _, _ = address.rpartition(":")
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise StartupError(f"can't listen on {address}: {error}") from error
+    if port == 0:
+        raise StartupError(f"can't listen on {address}")
+    return f"{host}:{port}"
+
+
+async def _start_http(service: Service, address: str, max_body_bytes: int) -> tuple[HTTPServer, str]:
+    """An HTTP server, and its address with its real port. Raises StartupError."""
+    try:
+        listener = bind(address)
+    except (OSError, ValueError) as error:
+        raise StartupError(f"can't listen on {address}: {error}") from error
+    calls = Calls()
+    server = HTTPServer(create_app(service, calls, max_body_bytes=max_body_bytes), calls, listener)
+    await server.start()
+    return server, address_of(listener)

