@@ -118,13 +118,20 @@ def test_eight_streams_at_once_say_what_each_says_alone_and_what_llama_says(
     assert same >= len(PROMPTS) // 2, "one stream alone takes the same paths as llama"
 
 
-def test_a_sampled_answer_is_the_same_alone_and_in_company(server: RunningServer) -> None:
-    """The same seed gives the same answer, whoever else is being answered."""
-    request = ask("Say a word.", temperature=1.0, seed=3, max_tokens=12)
-    alone = server.chat.CreateChatCompletion(request).choices[0].message.content
-    with ThreadPoolExecutor(5) as pool:
-        crowd = [pool.submit(server.chat.CreateChatCompletion, ask(p, max_tokens=30)) for p in PROMPTS[:4]]
-        answers = [server.chat.CreateChatCompletion(request).choices[0].message.content for _ in range(2)]
+def test_sampled_answers_follow_their_seed_in_company_too(server: RunningServer) -> None:
+    """Every request has random numbers of its own; few draws are so close that the last bits decide them."""
+
+    def draw(seed: int) -> str:
+        request = ask("Say any word.", temperature=2.0, top_k=4, seed=seed, max_tokens=1)
+        return server.chat.CreateChatCompletion(request).choices[0].message.content
+
+    seeds = range(32)
+    alone = list(map(draw, seeds))
+    assert len(set(alone)) > 2, "seeds make a difference"
+    with ThreadPoolExecutor(12) as pool:
+        crowd = [pool.submit(server.chat.CreateChatCompletion, ask(p, max_tokens=60)) for p in PROMPTS[:4]]
+        together = list(pool.map(draw, seeds))
         for other in crowd:
             other.result()
-    assert answers == [alone] * 2
+    same = sum(a == b for a, b in zip(alone, together, strict=True))
+    assert same > 0.7 * len(seeds)
