@@ -98,6 +98,7 @@ class LoadedModel:
         self.vocabulary = llama_cpp.llama_model_get_vocab(model)
         self.facts = self._read_facts()
         self.limits, self.context = self._create_context(settings, engine_log)
+        self._warm_up()
 
     def _read_facts(self) -> ModelFacts:
         model = self.model
@@ -120,6 +121,20 @@ class LoadedModel:
         buffer = ctypes.create_string_buffer(size + 1)
         llama_cpp.llama_model_meta_val_str(self.model, key.encode(), buffer, size + 1)
         return buffer.value.decode("utf-8", "replace")
+
+    def _warm_up(self) -> None:
+        """Decode once, for nothing: weights are mapped, and the first request should not wait for the disk.
+
+        A build that this CPU can't run dies here, while the model loads, and not under somebody's request.
+        """
+        token = llama_cpp.llama_vocab_bos(self.vocabulary)
+        tokens = (llama_cpp.llama_token * 1)(max(token, 0))
+        llama_cpp.llama_set_warmup(self.context, True)  # all experts of a mixture, not only the chosen ones
+        code = llama_cpp.llama_decode(self.context, llama_cpp.llama_batch_get_one(tokens, 1))
+        llama_cpp.llama_set_warmup(self.context, False)
+        if code != 0:
+            raise ModelLoadError(f"llama.cpp could not compute with the model: llama_decode returned {code}")
+        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self.context), True)
 
     def _create_context(self, settings: ModelSettings, engine_log: EngineLog) -> tuple[Limits, Any]:
         context_length = settings.context_length or min(
