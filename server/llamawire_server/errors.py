@@ -7,19 +7,29 @@ ErrorInfo whose `reason` is what clients decide on.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 DOMAIN = "llamawire"
 
 # What a caller is told to wait while a model loads or the server drains, in seconds.
 DEFAULT_RETRY_SECONDS = 10.0
+
+# A status travels in trailing metadata, of which gRPC's clients take 8 KiB in all and drop the rest, code and
+# details included. The message is there twice, once with three bytes for each one that is not ASCII, and the details
+# grow by a third on their way.
+MAX_MESSAGE_BYTES = 1024
+MAX_RESOURCE_BYTES = 512
+MAX_VIOLATIONS = 32
+MAX_VIOLATIONS_BYTES = 2048
+MAX_VIOLATION_BYTES = 512
 
 
 @dataclass(frozen=True)
@@ -122,9 +132,10 @@ def engine_fault(message: str, reason: str = "INFERENCE_ERROR") -> ServiceError:
 
 
 def to_status(error: ServiceError, request_id: str) -> status_pb2.Status:
-    """The error as a google.rpc.Status, with the details that its condition calls for."""
+    """The error as a google.rpc.Status, with the details that its condition calls for, cut to what can be sent."""
     condition = error.condition
-    status = status_pb2.Status(code=condition.value.grpc_code.value[0], message=error.message)
+    message = _clip(error.message, MAX_MESSAGE_BYTES)
+    status = status_pb2.Status(code=condition.value.grpc_code.value[0], message=message)
 
     def attach(detail: Message) -> None:
         packed = any_pb2.Any()
@@ -134,12 +145,12 @@ def to_status(error: ServiceError, request_id: str) -> status_pb2.Status:
     attach(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=dict(error.metadata)))
     if condition is Condition.INVALID:
         bad_request = error_details_pb2.BadRequest()
-        for violation in error.violations:
+        for violation in _sendable(error.violations):
             bad_request.field_violations.add(field=violation.field, description=violation.description)
         attach(bad_request)
     elif condition is Condition.UNSUPPORTED:
         failure = error_details_pb2.PreconditionFailure()
-        for violation in error.violations:
+        for violation in _sendable(error.violations):
             failure.violations.add(
                 type=error.reason, subject=violation.field, description=violation.description
             )
@@ -147,7 +158,9 @@ def to_status(error: ServiceError, request_id: str) -> status_pb2.Status:
     elif condition is Condition.UNKNOWN_MODEL:
         attach(
             error_details_pb2.ResourceInfo(
-                resource_type="llamawire.v1.Model", resource_name=error.resource, description=error.message
+                resource_type="llamawire.v1.Model",
+                resource_name=_clip(error.resource, MAX_RESOURCE_BYTES),
+                description=_clip(error.message, MAX_RESOURCE_BYTES),
             )
         )
     elif condition is Condition.ENGINE:
@@ -157,6 +170,30 @@ def to_status(error: ServiceError, request_id: str) -> status_pb2.Status:
         delay.FromNanoseconds(int(seconds * 1e9))
         attach(error_details_pb2.RetryInfo(retry_delay=delay))
     return status
+
+
+def _sendable(violations: Sequence[FieldViolation]) -> list[FieldViolation]:
+    """As many of the violations as there is room for, and one more that counts the others."""
+    sendable: list[FieldViolation] = []
+    room = MAX_VIOLATIONS_BYTES
+    for violation in violations[:MAX_VIOLATIONS]:
+        field = _clip(violation.field, MAX_VIOLATION_BYTES)
+        description = _clip(violation.description, MAX_VIOLATION_BYTES)
+        room -= len(field.encode()) + len(description.encode())
+        if room < 0:
+            break
+        sendable.append(FieldViolation(field, description))
+    if num_left := len(violations) - len(sendable):
+        sendable.append(FieldViolation("", f"and {num_left} more are wrong"))
+    return sendable
+
+
+def _clip(text: str, max_bytes: int) -> str:
+    """The text, or its beginning, as UTF-8 that fits; the names of files may be bytes that are none."""
+    data = text.encode("utf-8", "replace")
+    if len(data) > max_bytes:
+        data = data[: max_bytes - len("…".encode())] + "…".encode()
+    return data.decode("utf-8", "ignore")
 
 
 def from_status(status: status_pb2.Status) -> ServiceError:
@@ -170,16 +207,18 @@ def from_status(status: status_pb2.Status) -> ServiceError:
         failure = error_details_pb2.PreconditionFailure()
         resource_info = error_details_pb2.ResourceInfo()
         retry = error_details_pb2.RetryInfo()
-        if detail.Unpack(info):
-            reason, metadata = info.reason, dict(info.metadata)
-        elif detail.Unpack(bad_request):
-            violations += [FieldViolation(v.field, v.description) for v in bad_request.field_violations]
-        elif detail.Unpack(failure):
-            violations += [FieldViolation(v.subject, v.description) for v in failure.violations]
-        elif detail.Unpack(resource_info):
-            resource = resource_info.resource_name
-        elif detail.Unpack(retry):
-            retry_seconds = retry.retry_delay.ToNanoseconds() / 1e9
+        # A detail that can't be read takes nothing from the others.
+        with contextlib.suppress(DecodeError):
+            if detail.Unpack(info):
+                reason, metadata = info.reason, dict(info.metadata)
+            elif detail.Unpack(bad_request):
+                violations += [FieldViolation(v.field, v.description) for v in bad_request.field_violations]
+            elif detail.Unpack(failure):
+                violations += [FieldViolation(v.subject, v.description) for v in failure.violations]
+            elif detail.Unpack(resource_info):
+                resource = resource_info.resource_name
+            elif detail.Unpack(retry):
+                retry_seconds = retry.retry_delay.ToNanoseconds() / 1e9
     condition = _condition_of(status.code, reason)
     name = code_pb2.Code.Name(status.code) if status.code in code_pb2.Code.values() else "UNKNOWN"
     return ServiceError(

@@ -18,15 +18,20 @@ from dataclasses import dataclass, field
 from enum import Enum
 from importlib import metadata
 from pathlib import Path
+from typing import Protocol
 
 from llamawire_server import __version__
-from llamawire_server.config import PoolSettings
+from llamawire_server.config import ModelSettings, PoolSettings
 from llamawire_server.errors import Condition, ServiceError, engine_fault
 from llamawire_server.models.names import normalize
 from llamawire_server.models.resolver import ModelEntry, Resolver
 from llamawire_server.worker.process import WorkerProcess
 
 log = logging.getLogger(__name__)
+
+# A name with a tag leads to the model without it, whatever the tag: callers may make up any number of them. Those
+# beyond these many are resolved each time.
+MAX_NAMES_KEPT = 64
 
 
 class State(Enum):
@@ -80,16 +85,36 @@ class Lease:
     """How long the request waited for the model to be loaded."""
 
 
+class StartWorker(Protocol):
+    """How a model gets its worker; see `WorkerProcess.start`."""
+
+    async def __call__(
+        self,
+        path: Path,
+        settings: ModelSettings,
+        chat_template: str | None,
+        *,
+        on_progress: Callable[[float], None],
+        on_end: Callable[[str], None],
+    ) -> WorkerProcess: ...
+
+
 class Pool:
     """Loads models on demand and unloads the least recently used ones."""
 
     def __init__(
-        self, resolver: Resolver, settings: PoolSettings, on_change: Callable[[ModelStatus], None]
+        self,
+        resolver: Resolver,
+        settings: PoolSettings,
+        on_change: Callable[[ModelStatus], None],
+        *,
+        start_worker: StartWorker = WorkerProcess.start,
     ) -> None:
         """on_change: called on the event loop whenever a model's state has changed."""
         self._resolver = resolver
         self._settings = settings
         self._on_change = on_change
+        self._start_worker = start_worker
         self._slots: dict[Path, Slot] = {}
         self._failures: dict[Path, str] = {}
         self._unloads: set[asyncio.Task[None]] = set()
@@ -142,12 +167,14 @@ class Pool:
             raise ServiceError(Condition.NOT_READY, "DRAINING", "the server is shutting down")
         slot = self._slots.get(entry.path)
         if slot is None:
-            self._make_room()
+            leaving = self._make_room()
             slot = self._slots[entry.path] = Slot(entry, asyncio.get_running_loop().create_future())
-            slot.load = asyncio.create_task(self._load(slot), name=f"load {entry.name}")
+            slot.load = asyncio.create_task(self._load(slot, leaving), name=f"load {entry.name}")
             slot.load.add_done_callback(_retrieve_exception)
             self._on_change(self._status(slot))
-        slot.names |= {normalize(name), entry.name, *entry.aliases}
+        slot.names.update((entry.name, *entry.aliases))
+        if len(slot.names) < MAX_NAMES_KEPT:
+            slot.names.add(normalize(name))
         return slot
 
     def _find_loaded(self, name: str) -> Slot | None:
@@ -169,7 +196,7 @@ class Pool:
                 "DEADLINE_EXCEEDED",
                 "the deadline passed while the model was being loaded",
             )
-        if slot.load.cancelled():
+        if slot.load.cancelled() or slot.state in (State.UNLOADING, State.UNLOADED):
             raise ServiceError(Condition.NOT_READY, "DRAINING", "the server is shutting down")
         error = slot.load.exception()
         if isinstance(error, ServiceError):
@@ -179,16 +206,19 @@ class Pool:
             raise engine_fault("the model's worker has ended", "WORKER_CRASHED")
         return slot.worker
 
-    async def _load(self, slot: Slot) -> None:
+    async def _load(self, slot: Slot, leaving: set[asyncio.Task[None]]) -> None:
+        """Load a slot's model once the workers that make room for it have ended."""
         entry = slot.entry
 
         def note_progress(share: float) -> None:
             slot.load_progress = share
 
+        if leaving:
+            await asyncio.wait(leaving)
         started = time.monotonic()
         try:
-            slot.worker = await asyncio.wait_for(
-                WorkerProcess.start(
+            worker = await asyncio.wait_for(
+                self._start_worker(
                     entry.path,
                     entry.settings,
                     entry.chat_template,
@@ -208,26 +238,38 @@ class Pool:
             log.warning("model %s: %s", entry.name, cause)
             self._drop(slot, str(cause))
             raise cause from None
+        if slot.state is State.FAILED:
+            return  # the worker ended in the moment in which it was ready
+        slot.worker = worker
+        if slot.state is not State.LOADING:
+            return  # the pool was closed in that moment; the worker is ended with the others
         self._failures.pop(entry.path, None)
         slot.fingerprint = _fingerprint(entry)
         slot.state = State.READY
         slot.load_progress = 1.0
         log.info("model %s is loaded, %.1f s", entry.name, time.monotonic() - started)
         self._on_change(self._status(slot))
+        # All who asked for it may have left while it was loaded.
+        self._await_idleness(slot)
 
     def _drop(self, slot: Slot, failure: str) -> None:
         """Forget a slot that failed: the next request for its model begins anew."""
-        if self._slots.get(slot.entry.path) is slot:
-            del self._slots[slot.entry.path]
+        if self._slots.get(slot.entry.path) is not slot:
+            return  # it was on its way out already, and another may be in its place
+        del self._slots[slot.entry.path]
         slot.worker = None
         slot.state = State.FAILED
         self._failures[slot.entry.path] = failure
         self._on_change(self._status(slot))
 
-    def _make_room(self) -> None:
-        """Unload the least recently used model without a lease where the pool is full."""
-        if len(self._slots) < self._settings.max_loaded_models:
-            return
+    def _make_room(self) -> set[asyncio.Task[None]]:
+        """Unload the least recently used model without a lease where the pool is full.
+
+        Gives what has to end before another model may be loaded: a model on its way out takes up memory still.
+        """
+        limit = self._settings.max_loaded_models
+        if len(self._slots) < limit:
+            return set(self._unloads) if len(self._slots) + len(self._unloads) >= limit else set()
         idle = [slot for slot in self._slots.values() if slot.num_leases == 0 and slot.state is State.READY]
         if not idle:
             raise ServiceError(
@@ -236,12 +278,17 @@ class Pool:
                 f"{len(self._slots)} models are loaded, as many as may be, and all of them are in use",
             )
         self._unload(min(idle, key=lambda slot: slot.released_at))
+        return set(self._unloads)
 
     def _release(self, slot: Slot) -> None:
         slot.num_leases -= 1
         slot.released_at = time.monotonic()
+        self._await_idleness(slot)
+
+    def _await_idleness(self, slot: Slot) -> None:
+        """Unload a model that nobody uses after its `keep_alive`, unless somebody does by then."""
         keep_alive = slot.entry.settings.keep_alive
-        if slot.num_leases or keep_alive is None or keep_alive < 0:
+        if slot.num_leases or slot.state is not State.READY or keep_alive is None or keep_alive < 0:
             return
         if slot.idle_timer is not None:
             slot.idle_timer.cancel()
@@ -279,7 +326,7 @@ class Pool:
             state=slot.state,
             load_progress=slot.load_progress,
             failure=self._failures.get(slot.entry.path, ""),
-            num_requests=slot.worker.num_requests if slot.worker is not None else 0,
+            num_requests=slot.num_leases,
             worker=slot.worker,
         )
 

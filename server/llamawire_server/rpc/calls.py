@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 REQUEST_ID = "x-request-id"
 STATUS_DETAILS = "grpc-status-details-bin"
 TRACE_HEADERS = ("traceparent", "tracestate")
+# What a tracestate has at most that everybody is to pass on; longer headers would crowd the others out.
+MAX_TRACE_LENGTH = 512
 # What other people's logs and headers bear without escaping.
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/=+-]{1,128}")
 
@@ -131,7 +133,9 @@ async def _begin(context: Context) -> Call:
     request_id = headers.get(REQUEST_ID, "")
     if not (isinstance(request_id, str) and SANE_REQUEST_ID.fullmatch(request_id)):
         request_id = f"req_{uuid.uuid4().hex}"
-    trace = {key: str(headers[key]) for key in TRACE_HEADERS if key in headers}
+    trace = {
+        key: str(headers[key]) for key in TRACE_HEADERS if 0 < len(headers.get(key, "")) <= MAX_TRACE_LENGTH
+    }
     remaining = context.time_remaining()  # type: ignore[no-untyped-call,unused-ignore]
     call = Call(request_id, timeout_seconds=remaining, metadata=trace)
     _current_call.set(call)

@@ -50,8 +50,9 @@ def _options(max_message_bytes: int) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", 2 * max_message_bytes),
         ("grpc.max_send_message_length", -1),
         # gRPC's default answers a client that pings every 30 s with GOAWAY; the client then silently sends the
-        # request again, and it is answered twice.
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        # request again, and it is answered twice. Clients ping every 10 s at most, and two pings that a network
+        # held up come closer together than that.
+        ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
         ("grpc.keepalive_permit_without_calls", 1),
         # A caller whose machine has vanished is noticed without its saying so.
         ("grpc.keepalive_time_ms", 30_000),

@@ -6,12 +6,15 @@ import json
 import secrets
 from typing import Any
 
+import msgspec
 from google.protobuf import json_format
 
 from llamawire.v1 import chat_pb2
 from llamawire_server.config import SamplingDefaults
 from llamawire_server.engine.sequence import SamplingParameters
 from llamawire_server.worker.messages import ChatPrompt, Generate
+
+MAX_ARGUMENTS_DEPTH = 64
 
 # Chat templates know no developer; it is the newer name of the same thing.
 ROLE_NAMES = {
@@ -95,19 +98,35 @@ def _message(message: chat_pb2.Message) -> dict[str, Any]:
 
 
 def _arguments(text: str) -> Any:
-    """Templates write arguments out as JSON themselves; those that are no JSON stay as they came."""
+    """Templates write arguments out as JSON themselves; those that are no JSON stay as they came.
+
+    So do those that JSON can say and a message to the worker can't: numbers of more than 64 bits, half a surrogate
+    pair, nesting without end.
+    """
     try:
-        return json.loads(text)
-    except ValueError:
+        arguments = json.loads(text)
+        msgspec.msgpack.encode(arguments)
+    except (ValueError, OverflowError, RecursionError):
         return text
+    return arguments if _is_shallow(arguments, MAX_ARGUMENTS_DEPTH) else text
+
+
+def _is_shallow(value: Any, depth: int) -> bool:
+    if not isinstance(value, dict | list):
+        return True
+    entries = value.values() if isinstance(value, dict) else value
+    return depth > 0 and all(_is_shallow(entry, depth - 1) for entry in entries)
 
 
 def _integers(value: Any) -> Any:
-    """google.protobuf.Struct has doubles only; templates compare with whole numbers."""
+    """google.protobuf.Struct has doubles only; templates compare with whole numbers.
+
+    A double beyond 2^53 is no count of anything, and as an integer it might have hundreds of digits.
+    """
     if isinstance(value, dict):
         return {key: _integers(entry) for key, entry in value.items()}
     if isinstance(value, list):
         return [_integers(entry) for entry in value]
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
         return int(value)
     return value

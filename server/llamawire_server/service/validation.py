@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from itertools import chain, islice
+
+from google.protobuf import struct_pb2
 
 from llamawire.v1 import chat_pb2, tokenizer_pb2
 from llamawire_server.errors import FieldViolation, invalid, unsupported
@@ -15,6 +18,8 @@ MAX_NAME_BYTES = 256
 MAX_USER_BYTES = 512
 MAX_METADATA_ENTRIES = 16
 MAX_TOP_LOGPROBS = 20
+# A message has room for millions of bad tokens, and nobody is helped by that many complaints.
+MAX_VIOLATIONS = 1000
 FUNCTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 # Inclusive bounds of the numbers of a chat request; those of None have no end there.
@@ -30,22 +35,22 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "top_logprobs": (0, MAX_TOP_LOGPROBS),
 }
 
-Violations = Iterator[FieldViolation]
+Violations = Iterable[FieldViolation]
 
 
 def check_chat_request(request: chat_pb2.ChatCompletionRequest) -> None:
     """Raise ServiceError for a request that no model could answer, or for what this server can't do."""
-    if violations := list(_chat_violations(request)):
+    if violations := _some(_chat_violations(request)):
         raise invalid(violations)
-    if violations := list(_unsupported(request)):
+    if violations := _some(_unsupported(request)):
         raise unsupported(violations)
 
 
 def check_prompt(request: chat_pb2.ChatCompletionRequest) -> None:
     """Like `check_chat_request`, for what shapes the prompt only."""
-    if violations := [*_model(request.model), *_messages(request)]:
+    if violations := _some(chain(_model(request.model), _prompt(request))):
         raise invalid(violations)
-    if violations := list(_unsupported_parts(request)):
+    if violations := _some(_unsupported_parts(request)):
         raise unsupported(violations)
 
 
@@ -53,19 +58,7 @@ def check_against_model(
     request: chat_pb2.ChatCompletionRequest, *, vocabulary_size: int, parallel: int
 ) -> None:
     """Raise ServiceError for what this model can't be asked."""
-    violations = [
-        *_tokens("stop_token_ids", request.stop_token_ids, vocabulary_size),
-        *(
-            FieldViolation(f"logit_bias[{token}]", f"the model's tokens are 0 to {vocabulary_size - 1}")
-            for token in sorted(request.logit_bias)
-            if token >= vocabulary_size
-        ),
-    ]
-    if request.n > parallel:
-        violations.append(
-            FieldViolation("n", f"is {request.n}; the model generates at most {parallel} at once")
-        )
-    if violations:
+    if violations := _some(_model_violations(request, vocabulary_size, parallel)):
         raise invalid(violations)
 
 
@@ -77,17 +70,18 @@ def check_tokenize(request: tokenizer_pb2.TokenizeRequest) -> None:
 
 def check_detokenize(request: tokenizer_pb2.DetokenizeRequest, vocabulary_size: int | None = None) -> None:
     """Raise ServiceError for a bad request; with the size of the vocabulary, for tokens outside it too."""
-    violations = [
-        *_model(request.model),
-        *_tokens("tokens", request.tokens, vocabulary_size if vocabulary_size is not None else 2**31),
-    ]
-    if violations:
+    limit = vocabulary_size if vocabulary_size is not None else 2**31
+    if violations := _some(chain(_model(request.model), _tokens("tokens", request.tokens, limit))):
         raise invalid(violations)
+
+
+def _some(violations: Violations) -> list[FieldViolation]:
+    return list(islice(violations, MAX_VIOLATIONS))
 
 
 def _chat_violations(request: chat_pb2.ChatCompletionRequest) -> Violations:
     yield from _model(request.model)
-    yield from _messages(request)
+    yield from _prompt(request)
     yield from _numbers(request)
     yield from _stops(request)
     yield from _tools(request)
@@ -97,11 +91,42 @@ def _chat_violations(request: chat_pb2.ChatCompletionRequest) -> Violations:
         yield FieldViolation("metadata", f"has more than {MAX_METADATA_ENTRIES} entries")
 
 
+def _model_violations(
+    request: chat_pb2.ChatCompletionRequest, vocabulary_size: int, parallel: int
+) -> Violations:
+    if request.n > parallel:
+        yield FieldViolation("n", f"is {request.n}; the model generates at most {parallel} at once")
+    yield from _tokens("stop_token_ids", request.stop_token_ids, vocabulary_size)
+    for token in sorted(request.logit_bias):
+        if token >= vocabulary_size:
+            yield FieldViolation(f"logit_bias[{token}]", f"the model's tokens are 0 to {vocabulary_size - 1}")
+
+
 def _model(name: str) -> Violations:
     if not name.strip():
         yield FieldViolation("model", "is required")
     elif len(name.encode()) > MAX_NAME_BYTES:
         yield FieldViolation("model", f"is longer than {MAX_NAME_BYTES} bytes")
+
+
+def _prompt(request: chat_pb2.ChatCompletionRequest) -> Violations:
+    yield from _messages(request)
+    if request.reasoning_effort not in chat_pb2.ReasoningEffort.values():
+        yield FieldViolation("reasoning_effort", f"is unknown: {request.reasoning_effort}")
+    for key, value in sorted(request.chat_template_kwargs.fields.items()):
+        yield from _variable(f"chat_template_kwargs.{key[:64]}", value)
+
+
+def _variable(name: str, value: struct_pb2.Value) -> Violations:
+    kind = value.WhichOneof("kind")
+    if kind == "number_value" and not math.isfinite(value.number_value):
+        yield FieldViolation(name, "must be a finite number")
+    elif kind == "list_value":
+        for index, entry in enumerate(value.list_value.values):
+            yield from _variable(f"{name}[{index}]", entry)
+    elif kind == "struct_value":
+        for key, entry in sorted(value.struct_value.fields.items()):
+            yield from _variable(f"{name}.{key[:64]}", entry)
 
 
 def _messages(request: chat_pb2.ChatCompletionRequest) -> Violations:
@@ -187,6 +212,8 @@ def _tools(request: chat_pb2.ChatCompletionRequest) -> Violations:
         elif name in names:
             yield FieldViolation(f"tools[{index}].function.name", f"'{name}' is there twice")
         names.add(name)
+    if request.tool_choice.mode not in chat_pb2.ToolChoice.Mode.values():
+        yield FieldViolation("tool_choice.mode", f"is unknown: {request.tool_choice.mode}")
     chosen = request.tool_choice.function_name
     if chosen and chosen not in names:
         yield FieldViolation("tool_choice.function_name", f"no tool is named '{chosen[:64]}'")

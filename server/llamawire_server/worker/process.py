@@ -44,6 +44,11 @@ STOP_GRACE_SECONDS = 5.0
 E = TypeVar("E", bound=Event)
 
 
+def is_last(event: Event) -> bool:
+    """Whether nothing follows the event in its request."""
+    return not isinstance(event, TextDelta)
+
+
 class Mailbox:
     """Where the events of one request wait for whoever reads them.
 
@@ -53,8 +58,13 @@ class Mailbox:
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._arrival = asyncio.Event()
+        self._is_complete = False
 
     def put(self, event: Event) -> None:
+        """Add an event. Nothing comes after the last one: a deadline and the worker may both have a last word."""
+        if self._is_complete:
+            return
+        self._is_complete = is_last(event)
         self._events.append(event)
         self._arrival.set()
 
@@ -103,28 +113,27 @@ class WorkerProcess:
         ends by itself. Raises ServiceError where the model can't be loaded; cancelling it ends the worker.
         """
         ours, theirs = socket.socketpair()
-        with theirs:
-            # Spawned, not forked: gRPC's threads and locks do not survive a fork.
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "llamawire_server.worker.child",
-                str(theirs.fileno()),
-                pass_fds=[theirs.fileno()],
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
-        try:
+        # What has begun is ended in the opposite order, wherever starting stops.
+        async with contextlib.AsyncExitStack() as undo:
+            undo.callback(ours.close)
+            with theirs:
+                # Spawned, not forked: gRPC's threads and locks do not survive a fork.
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-m",
+                    "llamawire_server.worker.child",
+                    str(theirs.fileno()),
+                    pass_fds=[theirs.fileno()],
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            undo.push_async_callback(_kill, process)
+            reader, writer = await asyncio.open_unix_connection(sock=ours)
+            undo.callback(writer.close)
             writer.write(frame(WorkerSetup(str(path), settings, chat_template)))
             facts = await cls._wait_until_loaded(process, reader, on_progress)
-        except BaseException:
-            writer.close()
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-            raise
+            undo.pop_all()
         return cls(process, reader, writer, facts, on_end)
 
     @property
@@ -161,7 +170,7 @@ class WorkerProcess:
             while not is_over:
                 events = await mailbox.take()
                 last = events[-1]
-                is_over = not isinstance(last, TextDelta)
+                is_over = is_last(last)
                 if not isinstance(last, Failed):
                     yield events
                     continue
@@ -195,9 +204,7 @@ class WorkerProcess:
             await asyncio.wait_for(self._process.wait(), STOP_GRACE_SECONDS)
         except asyncio.TimeoutError:
             log.warning("worker %d does not end; it is killed", self.pid)
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
+            await _kill(self._process)
         await self._reports
 
     @staticmethod
@@ -238,6 +245,12 @@ class WorkerProcess:
 _decoder: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 
 
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
+
+
 def _error(failed: Failed) -> ServiceError:
     violations = (FieldViolation(failed.field, failed.message),) if failed.field else ()
     return ServiceError(Condition[failed.condition], failed.reason, failed.message, violations=violations)
@@ -246,6 +259,9 @@ def _error(failed: Failed) -> ServiceError:
 def _describe_end(exit_code: int) -> str:
     if exit_code >= 0:
         return f"ended with exit code {exit_code}"
-    name = signal.Signals(-exit_code).name
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:  # most real-time signals have no name
+        name = f"signal {-exit_code}"
     hint = "; `llamawire-server doctor` says why" if name == "SIGILL" else ""
     return f"was ended by {name}{hint}"
