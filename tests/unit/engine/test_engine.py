@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from sampling import GREEDY
+
 from llamawire_server.engine.budget import PromptBudget, StepTargets
 from llamawire_server.engine.engine import CacheFullError, DecodeError, Engine
 from llamawire_server.engine.scheduler import Limits, Slice
-from llamawire_server.engine.sequence import FinishReason, SamplingParameters, Sequence
-
-SAMPLING = SamplingParameters(
-    temperature=0,
-    top_p=1,
-    top_k=0,
-    min_p=0,
-    frequency_penalty=0,
-    presence_penalty=0,
-    repeat_penalty=1,
-    seed=0,
-    logit_bias={},
-)
+from llamawire_server.engine.sequence import FinishReason, Sequence
 
 
 def sequence(request_id: int, max_tokens: int = 3) -> Sequence:
-    return Sequence(request_id, 0, [request_id] * 5, 5, max_tokens, SAMPLING)
+    return Sequence(request_id, 0, [request_id] * 5, 5, max_tokens, GREEDY)
 
 
 class FakeRunner:

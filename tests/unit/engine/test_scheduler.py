@@ -7,21 +7,11 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sampling import GREEDY
 
 from llamawire_server.engine.scheduler import Limits, Scheduler, Slice, Step
-from llamawire_server.engine.sequence import FinishReason, SamplingParameters, Sequence
+from llamawire_server.engine.sequence import FinishReason, Sequence
 
-GREEDY = SamplingParameters(
-    temperature=0,
-    top_p=1,
-    top_k=0,
-    min_p=0,
-    frequency_penalty=0,
-    presence_penalty=0,
-    repeat_penalty=1,
-    seed=0,
-    logit_bias={},
-)
 END = 0
 NO_END = frozenset({END})
 

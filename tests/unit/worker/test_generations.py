@@ -6,25 +6,15 @@ from collections import deque
 from collections.abc import Mapping
 
 import pytest
+from sampling import GREEDY
 
 from llamawire_server.chat.template import ChatTemplate
 from llamawire_server.engine.engine import DecodeError, Engine
 from llamawire_server.engine.scheduler import Limits, Slice
-from llamawire_server.engine.sequence import SamplingParameters, Sequence
+from llamawire_server.engine.sequence import Sequence
 from llamawire_server.worker.generations import Generations, PromptBuilder, RequestError
 from llamawire_server.worker.messages import ChatPrompt, Completed, Event, Failed, Generate, TextDelta
 
-SAMPLING = SamplingParameters(
-    temperature=0,
-    top_p=1,
-    top_k=0,
-    min_p=0,
-    frequency_penalty=0,
-    presence_penalty=0,
-    repeat_penalty=1,
-    seed=0,
-    logit_bias={},
-)
 END = 256
 LIMITS = Limits(num_slots=4, kv_cache_tokens=400, context_length=100, batch_tokens=64)
 
@@ -77,7 +67,7 @@ def generate(
     return Generate(
         request_id=1,
         prompt=ChatPrompt([{"role": "user", "content": content}]),
-        sampling=SAMPLING,
+        sampling=GREEDY,
         max_tokens=max_tokens or 2048,
         is_max_tokens_explicit=max_tokens is not None,
         num_choices=n,
