@@ -31,7 +31,7 @@ def find_request_id(metadata: Received) -> str:
 
 
 def with_request_id(pairs: Pairs, request_id: str | None) -> tuple[Pairs, str]:
-    """The metadata with exactly one request id, and that id: the given one, the one in it, or a new one."""
-    chosen = request_id or find_request_id(pairs) or uuid.uuid4().hex
+    """The metadata with exactly one request id, and that id: the given one, the last one in it, or a new one."""
+    chosen = request_id or find_request_id(reversed(pairs)) or uuid.uuid4().hex
     others = tuple(pair for pair in pairs if pair[0] != REQUEST_ID_KEY)
     return (*others, (REQUEST_ID_KEY, chosen)), chosen

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 
 from google.protobuf import json_format
 
@@ -85,21 +88,27 @@ class TerminalChat:
     def _take_turn(self, prompt: str) -> None:
         """Ask; what was said before a failure or Ctrl-C stays part of the conversation."""
         self._history.append(user(prompt))
-        stream = self._open_stream()
+        stream: ChatStream | None = None
         try:
-            with stream:
+            with self._open_stream() as stream:
                 self._write(stream)
         except KeyboardInterrupt:
             sys.stderr.write("(stopped)\n")
         except LlamawireError as error:
             sys.stderr.write(f"llamawire: {error}\n")
-        if said := stream.completion.text:
+        if stream is not None and (said := stream.completion.text):
             self._history.append(assistant(said))
         else:
             self._history.pop()
 
     def _open_stream(self) -> ChatStream:
-        return self._client.chat.stream(**self._request())
+        # A call whose beginning gRPC was interrupted in never ends: the connection could not even be closed.
+        with _interrupts_noted() as was_interrupted:
+            stream = self._client.chat.stream(**self._request())
+        if was_interrupted.is_set():
+            stream.close()
+            raise KeyboardInterrupt
+        return stream
 
     def _request(self) -> ChatOptions:
         instructions = [system(self._system_text)] if self._system_text else []
@@ -121,6 +130,17 @@ class TerminalChat:
                 sys.stdout.flush()
         if self._verbose:
             _report(stream.completion)
+
+
+@contextlib.contextmanager
+def _interrupts_noted() -> Iterator[threading.Event]:
+    """Ctrl-C interrupts nothing here; it is noted. For what takes no time; signals are the main thread's."""
+    was_interrupted = threading.Event()
+    previous = signal.signal(signal.SIGINT, lambda *_: was_interrupted.set())
+    try:
+        yield was_interrupted
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _report(completion: Completion) -> None:

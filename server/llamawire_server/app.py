@@ -21,7 +21,7 @@ from llamawire_server.service.interface import Service
 from llamawire_server.service.local import LocalService
 from llamawire_server.shim.app import create_app
 from llamawire_server.shim.disconnect import Calls
-from llamawire_server.shim.remote import RemoteService
+from llamawire_server.shim.remote import CHANNEL_OPTIONS, RemoteService
 from llamawire_server.shim.server import HTTPServer, address_of, bind
 
 log = logging.getLogger(__name__)
@@ -160,8 +160,7 @@ class ShimServer:
         self._http: HTTPServer | None = None
 
     async def start_up(self) -> str:
-        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        self._channel = grpc.aio.insecure_channel(self._target, options=options)
+        self._channel = grpc.aio.insecure_channel(self._target, options=CHANNEL_OPTIONS)
         self._http, address = await _start_http(
             RemoteService(self._channel), self._http_address, self._max_message_bytes
         )

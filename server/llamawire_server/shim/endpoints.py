@@ -39,6 +39,7 @@ class Endpoints:
         """Answers a conversation, at once or as a stream."""
         body = await read_json_object(request, self.max_body_bytes)
         asked = validate(body, self.allow_unknown_fields)
+        request.state.asked = asked  # what an error's fields are called depends on it
         call, message = call_of(request), to_chat_request(asked)
         as_functions = uses_functions(asked)
         if asked.stream:

@@ -12,9 +12,13 @@ from starlette.responses import Response
 
 from llamawire_server.errors import Condition, ServiceError, engine_fault
 from llamawire_server.shim.disconnect import CallerGoneError
+from llamawire_server.shim.field_names import as_sent
 
 # Conditions that the same request will meet again: OpenAI's clients repeat every 5xx unless told not to.
 _LASTING = (Condition.ENGINE,)
+
+# Reasons that OpenAI has a code of its own for, beside those of the error table.
+_CODES = {"CONTEXT_LENGTH_EXCEEDED": "context_length_exceeded"}
 
 _STATUS_CALLER_GONE = 499
 
@@ -27,7 +31,7 @@ def error_body(error: ServiceError) -> dict[str, Any]:
             "message": error.message,
             "type": row.openai_type,
             "param": error.violations[0].field if error.violations else None,
-            "code": row.openai_code,
+            "code": _CODES.get(error.reason, row.openai_code),
         }
     }
 
@@ -47,9 +51,10 @@ def unexpected() -> ServiceError:
     return engine_fault("the server failed to answer this request")
 
 
-async def handle_service_error(_request: Request, error: ServiceError) -> Response:
+async def handle_service_error(request: Request, error: ServiceError) -> Response:
     """Answers a call that failed."""
-    return error_response(error)
+    asked = getattr(request.state, "asked", None)
+    return error_response(error if asked is None else as_sent(error, asked))
 
 
 async def handle_http_exception(request: Request, error: HTTPException) -> Response:

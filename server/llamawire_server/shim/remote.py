@@ -19,7 +19,7 @@ from llamawire.v1 import (
     tokenizer_pb2,
     tokenizer_pb2_grpc,
 )
-from llamawire_server.errors import ServiceError, from_status
+from llamawire_server.errors import ServiceError, engine_fault, from_status
 from llamawire_server.service.interface import Call
 
 if TYPE_CHECKING:
@@ -35,6 +35,20 @@ ResponseT = TypeVar("ResponseT")
 _DETAILS_KEY = "grpc-status-details-bin"
 _REQUEST_ID_KEY = "x-request-id"
 _HEALTH_CHECK_SECONDS = 5.0
+
+# For the channel to the other server.
+CHANNEL_OPTIONS = (
+    # Both sides have limits of their own, which can say why.
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # Finds a dead server while nothing is sent, as during a long prompt. llamawire permits pings this often.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    # A server that was away is found again soon: gRPC's own waits grow to two minutes, in which every call fails.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+)
 
 # Codes that come from the transport when they come without details; their text is about addresses and
 # exceptions, which are nothing to tell callers.
@@ -69,11 +83,13 @@ class RemoteService:
         stream = self._chat.StreamChatCompletion(
             request, timeout=call.timeout_seconds, metadata=_metadata(call)
         )
+        has_begun = False
         try:
             async for chunk in stream:
+                has_begun = True
                 yield chunk
         except grpc.aio.AioRpcError as error:
-            raise service_error(error) from None
+            raise service_error(error, has_begun=has_begun) from None
         finally:
             stream.cancel()
 
@@ -116,8 +132,11 @@ class RemoteService:
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-def service_error(error: grpc.aio.AioRpcError) -> ServiceError:
-    """The error that the other server raised, or what its failure comes to."""
+def service_error(error: grpc.aio.AioRpcError, *, has_begun: bool = False) -> ServiceError:
+    """The error that the other server raised, or what its failure comes to.
+
+    `has_begun`: part of the answer had come.
+    """
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS_KEY and isinstance(value, bytes):
             try:
@@ -128,6 +147,9 @@ def service_error(error: grpc.aio.AioRpcError) -> ServiceError:
     message = error.details() or code.name
     if code in _TRANSPORT_MESSAGES:
         logger.warning("the model server answered %s: %s", code.name, message)
+        if has_begun and code is grpc.StatusCode.UNAVAILABLE:
+            # NOT_READY would promise that no work was done.
+            return engine_fault("the connection to the model server broke")
         message = _TRANSPORT_MESSAGES[code]
     return from_status(status_pb2.Status(code=code.value[0], message=message))
 

@@ -67,6 +67,7 @@ class HTTPServer:
             ws="none",
             lifespan="off",
             log_config=None,
+            log_level="warning",  # it says at INFO what llamawire says itself
             access_log=False,
             server_header=False,
             proxy_headers=False,

@@ -76,6 +76,17 @@ def test_metadata_and_request_id_are_sent_and_the_id_comes_back(server):
     assert answer.request_id == "from-the-server"
 
 
+def test_a_call_s_own_request_id_comes_before_the_client_s(server):
+    with Client(server.target, metadata={"x-request-id": "the-client-s"}) as client:
+        for _ in range(2):
+            server.answers(chat_pb2.ChatCompletion(), chat_pb2.ChatCompletion())
+        client.chat.create(**SAY_HELLO)
+        client.chat.create(**SAY_HELLO, call_metadata={"X-Request-Id": "the-call-s"})
+
+    sent = [call.metadata["x-request-id"] for call in server.received]
+    assert sent == ["the-client-s", "the-call-s"]
+
+
 def test_a_request_id_is_made_where_none_is_given(server, client):
     server.answers(completion("Hi!"))
 

@@ -13,8 +13,10 @@ import sys
 import grpc
 import pytest
 
-from llamawire import assistant, request, system, user
+from llamawire import RequestCancelledError, assistant, request, system, user
 from llamawire.cli import main
+from llamawire.client import Chat
+from llamawire.terminal import TerminalChat
 from llamawire.v1 import chat_pb2, model_pb2
 
 COMMAND = [sys.executable, "-m", "llamawire"]
@@ -307,6 +309,50 @@ def test_ctrl_c_stops_an_answer_and_keeps_what_was_said(server, typed, monkeypat
     assert is_over.wait(5)
     assert list(server.received[1].request.messages) == [user("one"), assistant("Hel"), user("two")]
     assert output.getvalue().endswith("Yes.\n")
+
+
+def test_ctrl_c_before_an_answer_begins_leaves_the_conversation_as_it_was(
+    server, typed, monkeypatch, text_chunks
+):
+    open_stream = TerminalChat._open_stream
+    interruptions = [KeyboardInterrupt()]
+
+    def open_or_be_interrupted(self):
+        if interruptions:
+            raise interruptions.pop()
+        return open_stream(self)
+
+    monkeypatch.setattr(TerminalChat, "_open_stream", open_or_be_interrupted)
+    server.answers(*text_chunks("Yes."))
+    typed("one", "two", "/exit")
+
+    assert main(["chat", "--model", "m"]) == 0
+
+    assert list(server.received[0].request.messages) == [user("two")]
+
+
+def test_ctrl_c_while_grpc_begins_a_call_waits_until_it_has_begun(
+    server, typed, monkeypatch, capsys, text_chunks
+):
+    """Interrupted there, gRPC would never let go of the call, nor of the connection."""
+    begin = Chat.stream
+    has_begun = []
+
+    def begin_and_be_interrupted(self, **options):
+        signal.raise_signal(signal.SIGINT)
+        has_begun.append(begin(self, **options))
+        return has_begun[-1]
+
+    monkeypatch.setattr(Chat, "stream", begin_and_be_interrupted)
+    server.answers(*text_chunks("Hello"))
+    typed("one", "/exit")
+
+    assert main(["chat", "--model", "m"]) == 0
+
+    assert capsys.readouterr().err.endswith("(stopped)\n")
+    with pytest.raises(RequestCancelledError):
+        next(has_begun[0])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_ctrl_c_ends_a_single_answer_that_came_out_as_it_was_made(server, text_chunks):

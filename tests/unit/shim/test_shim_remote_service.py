@@ -228,6 +228,22 @@ async def test_a_status_without_details(remote, servicer, code, condition, messa
     assert (caught.value.condition, caught.value.message) == (condition, message)
 
 
+async def test_a_connection_that_breaks_in_a_stream_is_no_server_that_is_not_ready(remote, servicer):
+    """Which would promise that no work was done."""
+
+    async def fail(context: grpc.aio.ServicerContext) -> None:
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+
+    servicer.fails = fail
+    with pytest.raises(ServiceError) as caught:
+        await collect(remote)
+    assert caught.value.condition is Condition.ENGINE
+    servicer.num_chunks = 0
+    with pytest.raises(ServiceError) as caught:
+        await collect(remote)
+    assert caught.value.condition is Condition.NOT_READY
+
+
 async def test_an_exception_in_the_other_server_tells_nothing_of_itself(remote, servicer, caplog):
     async def fail(_context: object) -> None:
         raise KeyError("secret")

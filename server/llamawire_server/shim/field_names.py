@@ -1,0 +1,51 @@
+"""Names of bad fields, from the gRPC request's to those that the caller used."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from llamawire_server.errors import FieldViolation, ServiceError, invalid
+from llamawire_server.shim.functions import uses_functions
+from llamawire_server.shim.request_schema import ChatCompletionRequest
+
+_Renaming = tuple[re.Pattern[str], str, Callable[[ChatCompletionRequest], bool]]
+
+
+def _always(_request: ChatCompletionRequest) -> bool:
+    return True
+
+
+_RENAMINGS: list[_Renaming] = [
+    (re.compile(r"^(messages\[\d+])\.content_parts\b"), r"\1.content", _always),
+    (
+        re.compile(r"^max_tokens$"),
+        "max_completion_tokens",
+        lambda request: request.max_completion_tokens is not None,
+    ),
+    (re.compile(r"^stop\[0]$"), "stop", lambda request: isinstance(request.stop, str)),
+    (re.compile(r"^tools(\[\d+])\.function\b"), r"functions\1", uses_functions),
+    (re.compile(r"^tools\b"), "functions", uses_functions),
+    (re.compile(r"^tool_choice\.function_name$"), "function_call.name", uses_functions),
+    (re.compile(r"^tool_choice\.function_name$"), "tool_choice.function.name", _always),
+]
+
+
+def as_sent(error: ServiceError, request: ChatCompletionRequest) -> ServiceError:
+    """The error of a request, with every bad field under the name that the request has it under."""
+    violations = tuple(
+        FieldViolation(_rename(violation.field, request), violation.description)
+        for violation in error.violations
+    )
+    # A message of its own words stays as it is; one that lists the fields lists them under their new names.
+    lists_fields = error.message == invalid(error.violations).message
+    message = invalid(violations).message if lists_fields else error.message
+    return replace(error, violations=violations, message=message)
+
+
+def _rename(name: str, request: ChatCompletionRequest) -> str:
+    for pattern, replacement, applies in _RENAMINGS:
+        if applies(request) and pattern.search(name):
+            return pattern.sub(replacement, name)
+    return name

@@ -1,0 +1,76 @@
+"""Bad fields are called what the caller called them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llamawire_server.errors import (
+    Condition,
+    FieldViolation,
+    ServiceError,
+    engine_fault,
+    invalid,
+    invalid_field,
+    unsupported,
+)
+from llamawire_server.shim.body import validate
+from llamawire_server.shim.field_names import as_sent
+from llamawire_server.shim.request_schema import ChatCompletionRequest
+
+FUNCTIONS: dict[str, Any] = {"functions": [{"name": "f"}]}
+
+
+def request(**fields: Any) -> ChatCompletionRequest:
+    return validate({"model": "m", "messages": [], **fields}, allow_unknown_fields=False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "sent"),
+    [
+        ({}, "messages[3].content_parts[1]", "messages[3].content[1]"),
+        ({}, "messages[3].content", "messages[3].content"),
+        ({}, "messages[0].tool_calls[1].function.name", "messages[0].tool_calls[1].function.name"),
+        ({"max_completion_tokens": 0}, "max_tokens", "max_completion_tokens"),
+        ({"max_tokens": 0}, "max_tokens", "max_tokens"),
+        ({"stop": ""}, "stop[0]", "stop"),
+        ({"stop": [""]}, "stop[0]", "stop[0]"),
+        (FUNCTIONS, "tools[0].function.name", "functions[0].name"),
+        (FUNCTIONS, "tools", "functions"),
+        (FUNCTIONS, "tool_choice.function_name", "function_call.name"),
+        ({}, "tools[0].function.name", "tools[0].function.name"),
+        ({}, "tools", "tools"),
+        ({}, "tool_choice.function_name", "tool_choice.function.name"),
+        ({}, "tool_choice", "tool_choice"),
+    ],
+)
+def test_each_name(fields: dict[str, Any], name: str, sent: str) -> None:
+    error = as_sent(invalid_field(name, "is odd", "ODD"), request(**fields))
+    assert list(error.violations) == [FieldViolation(sent, "is odd")]
+    assert error.message == f"{sent}: is odd"
+    assert (error.condition, error.reason) == (Condition.INVALID, "ODD")
+
+
+def test_a_message_of_its_own_words_is_kept() -> None:
+    violations = [FieldViolation("max_tokens", "does not fit")]
+    error = ServiceError(Condition.INVALID, "TOO_LONG", "max_tokens is 9", violations=violations)
+    renamed = as_sent(error, request(max_completion_tokens=9))
+    assert renamed.message == "max_tokens is 9"
+    assert renamed.violations[0].field == "max_completion_tokens"
+
+
+def test_every_field_of_several_is_renamed() -> None:
+    fields = [FieldViolation(name, "is odd") for name in ("stop[0]", "n", "max_tokens")]
+    for error in (invalid(fields), unsupported(fields)):
+        renamed = as_sent(error, request(stop="", max_completion_tokens=0))
+        assert renamed.message == "stop: is odd; n: is odd; max_completion_tokens: is odd"
+        assert renamed.condition is error.condition
+
+
+def test_the_rest_of_an_error_is_kept() -> None:
+    error = engine_fault("it broke")
+    assert as_sent(error, request()).message == "it broke"
+    busy = ServiceError(Condition.BUSY, "FULL", "full", retry_seconds=3.0, metadata={"limit": "1"})
+    kept = as_sent(busy, request())
+    assert (kept.retry_after_seconds, kept.metadata, kept.message) == (3.0, {"limit": "1"}, "full")
