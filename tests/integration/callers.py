@@ -6,7 +6,6 @@ import json
 import socket
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -21,13 +20,6 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end, "it never came true"
         time.sleep(0.01)
-
-
-def one_thread(folder: Path, model_file: Path) -> tuple[str, ...]:
-    """Arguments for a server whose speed is not what is tested: on a busy machine, threads wait for each other."""
-    catalog = folder / "models.yaml"
-    catalog.write_text(f"smollm2:\n  path: {model_file}\n  threads: 1\n")
-    return ("--models-yaml", str(catalog), "--preload", "smollm2")
 
 
 def chat_body(content: str, **fields: Any) -> dict[str, Any]:

@@ -19,16 +19,23 @@ def model_file() -> Path:
     return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
 
 
+def one_thread(folder: Path, model_file: Path) -> tuple[str, ...]:
+    """Arguments for a server that computes with one thread.
+
+    llama.cpp's threads wait for each other at barriers: on a busy machine two can be ten times as slow as one.
+    """
+    catalog = folder / "models.yaml"
+    catalog.write_text(f"smollm2:\n  path: {model_file}\n  threads: 1\n")
+    return ("--models-yaml", str(catalog))
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, model_file: Path) -> Iterator[RunningServer]:
     """One server for all tests that leave it as it was."""
     folder = tmp_path_factory.mktemp("server")
-    catalog = folder / "models.yaml"
-    # One thread: llama.cpp's threads wait for each other at barriers, so on a busy machine two of them can be
-    # ten times as slow as one. Tests of sameness and speed start servers of their own.
-    catalog.write_text(f"smollm2:\n  path: {model_file}\n  threads: 1\n")
-    arguments = ("--models-yaml", str(catalog), "--preload", "smollm2")
-    with launch(folder / "server.log", folder, *arguments) as running:
+    with launch(
+        folder / "server.log", folder, *one_thread(folder, model_file), "--preload", "smollm2"
+    ) as running:
         yield running
         assert running.stop() == 0
     errors = [line for line in (folder / "server.log").read_text().splitlines() if " ERROR " in line]
@@ -37,10 +44,12 @@ def server(tmp_path_factory: pytest.TempPathFactory, model_file: Path) -> Iterat
 
 @pytest.fixture
 def start_server(tmp_path: Path, model_file: Path) -> Iterator[StartServer]:
-    """Starts a server of the test's own; it ends with the test."""
+    """Starts a server of the test's own; it ends with the test. Its model is not loaded yet."""
     started: list[RunningServer] = []
 
     def start(*arguments: str) -> RunningServer:
+        if "--models-yaml" not in arguments:
+            arguments += one_thread(tmp_path, model_file)
         running = launch(tmp_path / f"server-{len(started)}.log", tmp_path, *arguments)
         started.append(running)
         return running

@@ -8,13 +8,12 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 import pytest_asyncio
-from callers import one_thread, wait_until
+from callers import wait_until
 from servers import RunningServer, StartServer
 
 from llamawire import (
@@ -294,8 +293,8 @@ def test_a_server_that_is_not_there(nobody: str) -> None:
             assert caught.value.retryable
 
 
-def test_a_server_that_drains(start_server: StartServer, tmp_path: Path, model_file: Path) -> None:
-    server = start_server(*one_thread(tmp_path, model_file), "--drain-seconds", "1")
+def test_a_server_that_drains(start_server: StartServer) -> None:
+    server = start_server("--preload", "smollm2", "--drain-seconds", "1")
     with Client(server.grpc_address, retries=0) as client:
         stream = client.chat.stream(**LONG)
         read_some(stream)
@@ -320,10 +319,8 @@ def test_a_server_that_drains(start_server: StartServer, tmp_path: Path, model_f
         assert server.process.wait(30) == 0
 
 
-def test_a_server_that_dies_in_the_middle(
-    start_server: StartServer, tmp_path: Path, model_file: Path
-) -> None:
-    server = start_server(*one_thread(tmp_path, model_file))
+def test_a_server_that_dies_in_the_middle(start_server: StartServer) -> None:
+    server = start_server("--preload", "smollm2")
     with Client(server.grpc_address, retries=2) as client:
         stream = client.chat.stream(**LONG)
         read_some(stream)
@@ -333,16 +330,14 @@ def test_a_server_that_dies_in_the_middle(
         assert stream.completion.text, "and it was not begun again"
 
 
-def test_a_call_waits_for_a_server_that_starts(
-    start_server: StartServer, tmp_path: Path, model_file: Path
-) -> None:
+def test_a_call_waits_for_a_server_that_starts(start_server: StartServer) -> None:
     """Retries bridge a restart: nothing was done yet, so the call may be made again."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     with Client(address, retries=50, timeout_seconds=60) as client, ThreadPoolExecutor(2) as pool:
         whole = pool.submit(client.chat.create, **STORY)
         streamed = pool.submit(lambda: client.chat.stream(**STORY).result())
-        start_server("--grpc", address, *one_thread(tmp_path, model_file))
+        start_server("--grpc", address, "--preload", "smollm2")
         assert [answer.result().usage.completion_tokens for answer in (whole, streamed)] == [12, 12]
 
 

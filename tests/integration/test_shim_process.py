@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from callers import RawCaller, chat_body, events_of, http_client, one_thread, post, wait_until
+from callers import RawCaller, chat_body, events_of, http_client, post, wait_until
 from servers import RunningServer, StartServer
 
 STORY = chat_body("Write a story about a fox.")
@@ -191,7 +191,7 @@ def assert_unavailable(shim: Shim) -> None:
     assert shim.get("/healthz").status_code == 200, "the shim itself is well"
 
 
-def test_a_server_that_comes_and_goes(start_server: StartServer, tmp_path: Path, model_file: Path) -> None:
+def test_a_server_that_comes_and_goes(start_server: StartServer, tmp_path: Path) -> None:
     """The shim outlives its server: it says so while there is none, and goes on when it is back."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -199,7 +199,7 @@ def test_a_server_that_comes_and_goes(start_server: StartServer, tmp_path: Path,
     with Shim(address, tmp_path / "shim.log") as shim:
         assert_unavailable(shim)
         for _ in range(2):
-            server = start_server("--grpc", address, *one_thread(tmp_path, model_file))
+            server = start_server("--grpc", address, "--preload", "smollm2")
             wait_until(shim.is_ready)
             assert post(shim.http_address, STORY).json()["usage"]["completion_tokens"] == 16
             with RawCaller(shim.http_address, {**LONG, "stream": True}) as caller:
@@ -219,9 +219,9 @@ def test_a_server_that_comes_and_goes(start_server: StartServer, tmp_path: Path,
         assert shim.errors() == []
 
 
-def test_a_server_that_drains(start_server: StartServer, tmp_path: Path, model_file: Path) -> None:
+def test_a_server_that_drains(start_server: StartServer, tmp_path: Path) -> None:
     """What runs is finished through the shim; what comes later is refused in the contract's words."""
-    server = start_server(*one_thread(tmp_path, model_file))
+    server = start_server("--preload", "smollm2")
     with Shim(server.grpc_address, tmp_path / "shim.log") as shim:
         body = {**STORY, "max_tokens": 120, "stop": ["\x00"], "stream": True}
         with RawCaller(shim.http_address, body) as caller:
