@@ -1,8 +1,8 @@
 """The scheduler: which tokens the next step computes.
 
 Pure Python without I/O. A step is `schedule` → (somebody runs it) → `commit`. Decoding sequences come first, one
-token each; what the step's budget leaves goes to prompts, oldest first, so that a prompt shares its steps with
-running streams. A request waits until a slot is free and its prompt fits into the KV cells that are left.
+token each; what the step's budget leaves goes to prompts, so that they share their steps with running streams and
+with each other. A request waits until a slot is free and its prompt fits into the KV cells that are left.
 Cells are not reserved for tokens that may never come: when they run out, the youngest sequence is preempted, and
 what it had is computed again once there is room.
 """
@@ -116,14 +116,11 @@ class Scheduler:
         self._make_room_to_decode()
         step = Step(slices=[self._slice(sequence, 1, (sequence,)) for sequence in self._decoding])
         budget = min(prompt_budget, self.limits.batch_tokens - len(step.slices))
-        for prefill in self._prompts():
-            if budget <= 0:
-                break
-            leader = prefill.leader
-            length = min(leader.num_pending_tokens, budget)
-            is_last = length == leader.num_pending_tokens
-            step.slices.append(self._slice(leader, length, tuple(prefill.sequences) if is_last else ()))
-            budget -= length
+        self._admit()
+        for prefill, length in self._shares(budget):
+            is_last = length == prefill.leader.num_pending_tokens
+            samples = tuple(prefill.sequences) if is_last else ()
+            step.slices.append(self._slice(prefill.leader, length, samples))
         step.released_slots, self._released_slots = self._released_slots, []
         return step
 
@@ -195,15 +192,30 @@ class Scheduler:
         assert sequence.slot is not None  # admitted sequences have one
         return Slice(sequence, sequence.slot, sequence.num_computed_tokens, length, samples)
 
-    def _prompts(self) -> Iterator[Prefill]:
-        """The prompts being computed, oldest first, then those that can be admitted now."""
-        yield from list(self._prefilling)
+    def _admit(self) -> None:
+        """Give slots to the prompts that wait, first come first served, as long as there is room."""
         while self._waiting and self._fits(self._waiting[0]):
             prefill = self._waiting.popleft()
             for sequence in prefill.sequences:
                 sequence.slot = self._free_slots.pop()
             self._prefilling.append(prefill)
-            yield prefill
+
+    def _shares(self, budget: int) -> Iterator[tuple[Prefill, int]]:
+        """How many tokens of a step each prompt gets.
+
+        Those that need least come first, so that a short prompt does not wait for a long one; but half of the step
+        is the oldest one's, so that it ends however many come after it.
+        """
+        reserved = (
+            min(self._prefilling[0].leader.num_pending_tokens, (budget + 1) // 2) if self._prefilling else 0
+        )
+        for prefill in sorted(self._prefilling, key=lambda entry: entry.leader.num_pending_tokens):
+            if prefill is self._prefilling[0]:
+                reserved = 0
+            length = min(prefill.leader.num_pending_tokens, budget - reserved)
+            if length > 0:
+                yield prefill, length
+                budget -= length
 
     def _fits(self, prefill: Prefill) -> bool:
         if len(prefill.sequences) > len(self._free_slots):

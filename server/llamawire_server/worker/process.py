@@ -225,13 +225,11 @@ class WorkerProcess:
         raise engine_fault(f"the model could not be loaded: its worker {cause}", "MODEL_LOAD_FAILED")
 
     async def _read_reports(self) -> None:
-        while (body := await read_frame(self._reader)) is not None:
-            report = _decoder.decode(body)
-            if isinstance(report, Events):
-                for event in report.events:
-                    # A request that was cancelled has no mailbox any more.
-                    if (mailbox := self._mailboxes.get(event.request_id)) is not None:
-                        mailbox.put(event)
+        try:
+            await self._deliver_events()
+        except Exception:
+            log.exception("worker %d sent what can't be read; it is killed", self.pid)
+            await _kill(self._process)
         cause = _describe_end(await self._process.wait())
         reason = "WORKER_STOPPED" if self._is_stopping else "WORKER_CRASHED"
         for request_id, mailbox in self._mailboxes.items():
@@ -240,6 +238,16 @@ class WorkerProcess:
             log.error("worker %d %s", self.pid, cause)
             self._writer.close()
             self._on_end(cause)
+
+    async def _deliver_events(self) -> None:
+        """Until the worker's side is closed. Raises what a worker can't have meant."""
+        while (body := await read_frame(self._reader)) is not None:
+            report = _decoder.decode(body)
+            if isinstance(report, Events):
+                for event in report.events:
+                    # A request that was cancelled has no mailbox any more.
+                    if (mailbox := self._mailboxes.get(event.request_id)) is not None:
+                        mailbox.put(event)
 
 
 _decoder: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)

@@ -102,6 +102,26 @@ def test_prompts_are_computed_in_the_order_they_came() -> None:
     assert lengths(scheduler.schedule(15)) == [(1, 10), (2, 5)]
 
 
+def test_a_short_prompt_does_not_wait_for_a_long_one() -> None:
+    scheduler, cache = Scheduler(LIMITS), Cache(LIMITS)
+    scheduler.add(sequences(1, prompt=60))
+    advance(scheduler, cache, budget=16)
+    short = sequences(2, prompt=6)
+    scheduler.add(short)
+    step = scheduler.schedule(16)
+    assert lengths(step) == [(2, 6), (1, 10)]
+    assert scheduler.commit(step, cache.run(step), NO_END) == short
+
+
+def test_short_prompts_leave_half_of_each_step_to_the_oldest() -> None:
+    scheduler, cache = Scheduler(LIMITS), Cache(LIMITS)
+    scheduler.add(sequences(1, prompt=60))
+    advance(scheduler, cache, budget=16)
+    for request_id in (2, 3):
+        scheduler.add(sequences(request_id, prompt=12))
+    assert lengths(scheduler.schedule(16)) == [(2, 8), (1, 8)]
+
+
 def test_an_ended_sequence_makes_room_for_the_next_at_the_next_step() -> None:
     limits = Limits(num_slots=1, kv_cache_tokens=200, context_length=100, batch_tokens=64)
     scheduler, cache = Scheduler(limits), Cache(limits)

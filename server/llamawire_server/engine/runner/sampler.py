@@ -23,7 +23,8 @@ class Sampler:
     def __init__(self, sequence: Sequence) -> None:
         self._parameters = parameters = sequence.sampling
         self._counts: dict[int, int] = {}
-        self._num_counted_tokens = 0
+        # Only repeat_penalty looks at the prompt; without it, a long one costs nothing.
+        self._num_counted_tokens = 0 if parameters.repeat_penalty != 1 else sequence.num_prompt_tokens
         self._is_greedy = parameters.temperature == 0 or parameters.top_k == 1 or parameters.top_p == 0
         self._adjusts = bool(
             parameters.logit_bias
