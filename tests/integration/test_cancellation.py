@@ -6,16 +6,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
 import pytest
-from servers import RunningServer, ask
+from servers import RunningServer, ask, launch
 
 from llamawire.v1 import tokenizer_pb2
 
-LONG = ask("Write a very long story about a fox.", max_tokens=4000, temperature=0, stop=["\x00"])
-LONG_PROMPT = ask("word " * 7000, max_tokens=10)
-PATIENCE_SECONDS = 60
+# Far longer than anybody waits below: whoever has to wait for its end has waited in vain.
+NEVER = {0: -100, 2: -100}  # <|endoftext|> and <|im_end|>: the answer goes on to its limit
+LONG = ask("Write a very long story about a fox.", max_tokens=8000, logit_bias=NEVER)
+LONG_PROMPT = ask("word " * 7000, max_tokens=1000, logit_bias=NEVER)
+SHORT = ask("Say hi.", max_tokens=3, logit_bias=NEVER)
+PATIENCE_SECONDS = 20
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -26,12 +30,31 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def assert_free(server: RunningServer) -> None:
+    """Nobody's work is left: in the server's own count, and in the worker, which has a slot for this request."""
+    wait_until(lambda: server.model().active_requests == 0)
+    answer = server.chat.CreateChatCompletion(SHORT, timeout=PATIENCE_SECONDS)
+    assert answer.usage.completion_tokens == 3
+
+
+@pytest.fixture(scope="module")
+def narrow_server(tmp_path_factory: pytest.TempPathFactory, model_file: Path) -> Iterator[RunningServer]:
+    """A server that answers one request at a time: what a caller leaves behind is in the next one's way."""
+    folder = tmp_path_factory.mktemp("narrow")
+    catalog = folder / "models.yaml"
+    catalog.write_text(f"smollm2: {{path: {model_file}, threads: 1, parallel: 1}}\n")
+    with launch(
+        folder / "server.log", folder, "--models-yaml", str(catalog), "--preload", "smollm2"
+    ) as running:
+        yield running
+
+
 @pytest.fixture
-def idle(server: RunningServer) -> Iterator[RunningServer]:
-    """The server, without a request before the test and again after it."""
-    wait_until(lambda: server.model().active_requests == 0)
-    yield server
-    wait_until(lambda: server.model().active_requests == 0)
+def idle(narrow_server: RunningServer) -> Iterator[RunningServer]:
+    """The narrow server, without a request before the test and again after it."""
+    assert_free(narrow_server)
+    yield narrow_server
+    assert_free(narrow_server)
 
 
 def test_a_cancel_while_decoding_frees_the_sequence(idle: RunningServer) -> None:
@@ -40,14 +63,14 @@ def test_a_cancel_while_decoding_frees_the_sequence(idle: RunningServer) -> None
         pass
     assert idle.model().active_requests == 1
     call.cancel()
-    wait_until(lambda: idle.model().active_requests == 0)
+    assert_free(idle)
 
 
 def test_a_cancel_during_prefill_frees_the_sequence(idle: RunningServer) -> None:
     call = idle.chat.StreamChatCompletion(LONG_PROMPT)
     wait_until(lambda: idle.model().active_requests == 1)
     call.cancel()
-    wait_until(lambda: idle.model().active_requests == 0)
+    assert_free(idle)
     with pytest.raises(grpc.RpcError) as caught:
         next(iter(call))
     assert caught.value.code() is grpc.StatusCode.CANCELLED
@@ -58,33 +81,34 @@ def test_a_deadline_ends_the_work(idle: RunningServer, request_: object) -> None
     with pytest.raises(grpc.RpcError) as caught:
         list(idle.chat.StreamChatCompletion(request_, timeout=0.7))
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    wait_until(lambda: idle.model().active_requests == 0)
+    assert_free(idle)
 
 
 def test_a_cancel_of_a_whole_answer_ends_the_work(idle: RunningServer) -> None:
     future = idle.chat.CreateChatCompletion.future(LONG)
     wait_until(lambda: idle.model().active_requests == 1)
     future.cancel()
-    wait_until(lambda: idle.model().active_requests == 0)
+    assert_free(idle)
 
 
-def test_who_leaves_the_queue_or_runs_out_of_time_in_it_is_never_computed(idle: RunningServer) -> None:
-    running = [idle.chat.StreamChatCompletion(LONG) for _ in range(8)]
+def test_who_leaves_the_queue_or_runs_out_of_time_in_it_is_never_computed(server: RunningServer) -> None:
+    running = [server.chat.StreamChatCompletion(LONG) for _ in range(8)]
     for call in running:
         next(iter(call))
-    waiting = idle.chat.StreamChatCompletion(ask("x"))
-    late = idle.chat.StreamChatCompletion(ask("x"), timeout=0.5)
-    last = idle.chat.StreamChatCompletion(ask("Say hi.", max_tokens=3))
+    waiting = server.chat.StreamChatCompletion(ask("x"))
+    late = server.chat.StreamChatCompletion(ask("x"), timeout=0.5)
+    last = server.chat.StreamChatCompletion(SHORT)
     with pytest.raises(grpc.RpcError) as caught:
         next(iter(late))
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline counts in line"
     waiting.cancel()
-    wait_until(lambda: idle.model().active_requests == 9)
+    wait_until(lambda: server.model().active_requests == 9)
     running.pop().cancel()
     chunks = list(last)
     assert chunks[-1].usage.completion_tokens == 3, "a freed slot goes to the next in line"
     for call in running:
         call.cancel()
+    assert_free(server)
 
 
 def test_a_vanished_caller_ends_its_work(idle: RunningServer) -> None:
@@ -92,11 +116,11 @@ def test_a_vanished_caller_ends_its_work(idle: RunningServer) -> None:
     call = type(idle.chat)(channel).StreamChatCompletion(LONG)
     next(iter(call))
     channel.close()
-    wait_until(lambda: idle.model().active_requests == 0)
+    assert_free(idle)
 
 
-def test_a_slow_reader_holds_nobody_up_and_loses_nothing(idle: RunningServer) -> None:
-    (token,) = idle.tokenizer.Tokenize(tokenizer_pb2.TokenizeRequest(model="smollm2", text=" fox")).tokens
+def test_a_slow_reader_holds_nobody_up_and_loses_nothing(server: RunningServer) -> None:
+    (token,) = server.tokenizer.Tokenize(tokenizer_pb2.TokenizeRequest(model="smollm2", text=" fox")).tokens
     # One token over and over: what company does to the last bits of the logits then makes no difference.
     request = ask("Say fox.", max_tokens=120, logit_bias={token: 100})
     expected = " fox" * 120
@@ -104,7 +128,7 @@ def test_a_slow_reader_holds_nobody_up_and_loses_nothing(idle: RunningServer) ->
 
     def read_slowly() -> str:
         text = ""
-        for chunk in idle.chat.StreamChatCompletion(request):
+        for chunk in server.chat.StreamChatCompletion(request):
             text += "".join(choice.delta.content for choice in chunk.choices)
             read_on.wait(PATIENCE_SECONDS)
         return text
@@ -112,22 +136,20 @@ def test_a_slow_reader_holds_nobody_up_and_loses_nothing(idle: RunningServer) ->
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(read_slowly)
         try:
-            quick = idle.chat.CreateChatCompletion(request).choices[0].message.content
+            quick = server.chat.CreateChatCompletion(request).choices[0].message.content
         finally:
             read_on.set()
         assert quick == expected
         assert slow.result() == expected
 
 
-def test_churn_leaves_no_request_behind(idle: RunningServer) -> None:
+def test_churn_leaves_no_request_behind(server: RunningServer) -> None:
     def hang_up(number: int) -> None:
-        call = idle.chat.StreamChatCompletion(LONG)
+        call = server.chat.StreamChatCompletion(LONG)
         for _, _chunk in zip(range(number % 4), call, strict=False):
             pass
         call.cancel()
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(hang_up, range(64)))
-    wait_until(lambda: idle.model().active_requests == 0)
-    answer = idle.chat.CreateChatCompletion(ask("Say hi.", max_tokens=3))
-    assert answer.usage.completion_tokens == 3
+    assert_free(server)

@@ -6,11 +6,24 @@ implementation runs models in this process's pool; another forwards to a remote 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+import re
+import uuid
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from llamawire.v1 import chat_pb2, model_pb2, tokenizer_pb2
+
+REQUEST_ID_HEADER = "x-request-id"
+
+# What other people's logs and headers bear without escaping.
+REQUEST_ID = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
+
+TRACE_HEADERS = ("traceparent", "tracestate")
+
+# What a header of a trace may hold: printable ASCII, which is what gRPC takes, and so much of it as everybody is to
+# pass on. Longer ones would crowd other headers out.
+_TRACE = re.compile(r"[\x20-\x7e]{1,512}")
 
 
 @dataclass(frozen=True)
@@ -25,6 +38,24 @@ class Call:
 
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Headers to pass on when the call is forwarded, such as `traceparent`. Keys are lower-case."""
+
+
+def request_id_from(value: str | bytes | None) -> str:
+    """The caller's own id where it is fit for logs and headers, else a new one."""
+    if isinstance(value, str) and REQUEST_ID.fullmatch(value):
+        return value
+    return f"req_{uuid.uuid4().hex}"
+
+
+def trace_from(headers: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
+    """The headers that make a call part of a trace, where they are fit to be passed on. Keys are lower-case."""
+    values: dict[str, list[str]] = {}
+    for name, value in headers:
+        if name in TRACE_HEADERS and isinstance(value, str):
+            values.setdefault(name, []).append(value)
+    # A header that comes several times is a list in pieces.
+    joined = {name: ",".join(parts) for name, parts in values.items()}
+    return {name: value for name, value in joined.items() if _TRACE.fullmatch(value)}
 
 
 class Service(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from typing import Any
 
 import msgspec
@@ -43,6 +44,7 @@ def build_generate(
 
     return Generate(
         request_id=request_id,
+        arrived=time.monotonic(),
         prompt=build_prompt(request),
         sampling=SamplingParameters(
             temperature=given("temperature", defaults.temperature),

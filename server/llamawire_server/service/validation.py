@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 
 from google.protobuf import struct_pb2
@@ -12,7 +12,17 @@ from google.protobuf import struct_pb2
 from llamawire.v1 import chat_pb2, tokenizer_pb2
 from llamawire_server.errors import FieldViolation, invalid, unsupported
 
+# Counts are checked before entries: everybody waits while one caller's request is looked at.
+MAX_MESSAGES = 16_384
+MAX_CONTENT_PARTS = 1024
+MAX_TOOLS = 128
+MAX_CHOICES = 256
 MAX_STOPS = 16
+MAX_STOP_TOKEN_IDS = 256
+MAX_LOGIT_BIAS = 1024
+MAX_TEMPLATE_VARIABLES_BYTES = 64 * 1024
+MAX_TEXT_BYTES = 1024 * 1024
+MAX_TOKENS = 1024 * 1024
 MAX_STOP_BYTES = 1024
 MAX_NAME_BYTES = 256
 MAX_USER_BYTES = 512
@@ -31,7 +41,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "frequency_penalty": (-2, 2),
     "presence_penalty": (-2, 2),
     "max_tokens": (1, None),
-    "n": (1, None),
+    "n": (1, MAX_CHOICES),
     "top_logprobs": (0, MAX_TOP_LOGPROBS),
 }
 
@@ -64,14 +74,18 @@ def check_against_model(
 
 def check_tokenize(request: tokenizer_pb2.TokenizeRequest) -> None:
     """Raise ServiceError for a request that no model could answer."""
-    if violations := list(_model(request.model)):
+    violations = list(_model(request.model))
+    if len(request.text.encode("utf-8", "replace")) > MAX_TEXT_BYTES:
+        violations.append(FieldViolation("text", f"is longer than {MAX_TEXT_BYTES} bytes; send it in pieces"))
+    if violations:
         raise invalid(violations)
 
 
 def check_detokenize(request: tokenizer_pb2.DetokenizeRequest, vocabulary_size: int | None = None) -> None:
     """Raise ServiceError for a bad request; with the size of the vocabulary, for tokens outside it too."""
     limit = vocabulary_size if vocabulary_size is not None else 2**31
-    if violations := _some(chain(_model(request.model), _tokens("tokens", request.tokens, limit))):
+    tokens = _tokens("tokens", request.tokens, limit, MAX_TOKENS)
+    if violations := _some(chain(_model(request.model), tokens)):
         raise invalid(violations)
 
 
@@ -96,7 +110,7 @@ def _model_violations(
 ) -> Violations:
     if request.n > parallel:
         yield FieldViolation("n", f"is {request.n}; the model generates at most {parallel} at once")
-    yield from _tokens("stop_token_ids", request.stop_token_ids, vocabulary_size)
+    yield from _tokens("stop_token_ids", request.stop_token_ids, vocabulary_size, MAX_STOP_TOKEN_IDS)
     for token in sorted(request.logit_bias):
         if token >= vocabulary_size:
             yield FieldViolation(f"logit_bias[{token}]", f"the model's tokens are 0 to {vocabulary_size - 1}")
@@ -113,6 +127,9 @@ def _prompt(request: chat_pb2.ChatCompletionRequest) -> Violations:
     yield from _messages(request)
     if request.reasoning_effort not in chat_pb2.ReasoningEffort.values():
         yield FieldViolation("reasoning_effort", f"is unknown: {request.reasoning_effort}")
+    if request.chat_template_kwargs.ByteSize() > MAX_TEMPLATE_VARIABLES_BYTES:
+        yield FieldViolation("chat_template_kwargs", f"is longer than {MAX_TEMPLATE_VARIABLES_BYTES} bytes")
+        return
     for key, value in sorted(request.chat_template_kwargs.fields.items()):
         yield from _variable(f"chat_template_kwargs.{key[:64]}", value)
 
@@ -132,6 +149,9 @@ def _variable(name: str, value: struct_pb2.Value) -> Violations:
 def _messages(request: chat_pb2.ChatCompletionRequest) -> Violations:
     if not request.messages:
         yield FieldViolation("messages", "must have at least one message")
+    if len(request.messages) > MAX_MESSAGES:
+        yield _too_many("messages", len(request.messages), MAX_MESSAGES)
+        return
     for index, message in enumerate(request.messages):
         for violation in _message(message):
             yield FieldViolation(f"messages[{index}].{violation.field}", violation.description)
@@ -152,14 +172,18 @@ def _message(message: chat_pb2.Message) -> Violations:
         )
     if not speaks:
         yield FieldViolation("content", "is required")
-    for index, part in enumerate(message.content_parts):
+    if len(message.content_parts) > MAX_CONTENT_PARTS:
+        yield _too_many("content_parts", len(message.content_parts), MAX_CONTENT_PARTS)
+    for index, part in enumerate(message.content_parts[:MAX_CONTENT_PARTS]):
         if part.WhichOneof("part") is None:
             yield FieldViolation(f"content_parts[{index}]", "is empty")
     if len(message.name.encode()) > MAX_NAME_BYTES:
         yield FieldViolation("name", f"is longer than {MAX_NAME_BYTES} bytes")
     if message.tool_calls and role != chat_pb2.ROLE_ASSISTANT:
         yield FieldViolation("tool_calls", "only an assistant's message can have them")
-    for index, call in enumerate(message.tool_calls):
+    if len(message.tool_calls) > MAX_TOOLS:
+        yield _too_many("tool_calls", len(message.tool_calls), MAX_TOOLS)
+    for index, call in enumerate(message.tool_calls[:MAX_TOOLS]):
         if not call.function.name:
             yield FieldViolation(f"tool_calls[{index}].function.name", "is required")
     if role == chat_pb2.ROLE_TOOL and not message.tool_call_id:
@@ -183,6 +207,9 @@ def _numbers(request: chat_pb2.ChatCompletionRequest) -> Violations:
         yield FieldViolation("repeat_penalty", f"is {penalty:.6g}; it must be in (0, 10]")
     if request.HasField("top_logprobs") and not request.logprobs:
         yield FieldViolation("top_logprobs", "needs logprobs")
+    if len(request.logit_bias) > MAX_LOGIT_BIAS:
+        yield _too_many("logit_bias", len(request.logit_bias), MAX_LOGIT_BIAS)
+        return
     for token, bias in sorted(request.logit_bias.items()):
         if token < 0:
             yield FieldViolation(f"logit_bias[{token}]", "is no token")
@@ -192,18 +219,20 @@ def _numbers(request: chat_pb2.ChatCompletionRequest) -> Violations:
 
 def _stops(request: chat_pb2.ChatCompletionRequest) -> Violations:
     if len(request.stop) > MAX_STOPS:
-        yield FieldViolation("stop", f"has {len(request.stop)} entries; at most {MAX_STOPS} are allowed")
-    for index, stop in enumerate(request.stop):
+        yield _too_many("stop", len(request.stop), MAX_STOPS)
+    for index, stop in enumerate(request.stop[:MAX_STOPS]):
         if not stop:
             yield FieldViolation(f"stop[{index}]", "is empty")
         elif len(stop.encode()) > MAX_STOP_BYTES:
             yield FieldViolation(f"stop[{index}]", f"is longer than {MAX_STOP_BYTES} bytes")
-    yield from _tokens("stop_token_ids", request.stop_token_ids, 2**31)
+    yield from _tokens("stop_token_ids", request.stop_token_ids, 2**31, MAX_STOP_TOKEN_IDS)
 
 
 def _tools(request: chat_pb2.ChatCompletionRequest) -> Violations:
     names = set()
-    for index, tool in enumerate(request.tools):
+    if len(request.tools) > MAX_TOOLS:
+        yield _too_many("tools", len(request.tools), MAX_TOOLS)
+    for index, tool in enumerate(request.tools[:MAX_TOOLS]):
         name = tool.function.name
         if not FUNCTION_NAME.fullmatch(name):
             yield FieldViolation(
@@ -219,10 +248,17 @@ def _tools(request: chat_pb2.ChatCompletionRequest) -> Violations:
         yield FieldViolation("tool_choice.function_name", f"no tool is named '{chosen[:64]}'")
 
 
-def _tokens(name: str, tokens: Iterable[int], vocabulary_size: int) -> Violations:
+def _tokens(name: str, tokens: Sequence[int], vocabulary_size: int, most: int) -> Violations:
+    if len(tokens) > most:
+        yield _too_many(name, len(tokens), most)
+        return
     for index, token in enumerate(tokens):
         if not 0 <= token < vocabulary_size:
             yield FieldViolation(f"{name}[{index}]", f"{token} is not in [0, {vocabulary_size})")
+
+
+def _too_many(name: str, number: int, most: int) -> FieldViolation:
+    return FieldViolation(name, f"has {number} entries; at most {most} are allowed")
 
 
 def _unsupported(request: chat_pb2.ChatCompletionRequest) -> Violations:

@@ -61,7 +61,7 @@ class Worker:
         self._vocabulary = runner.vocabulary
         self._limits = runner.limits
         template = self._compile_template(setup.chat_template)
-        self._prompts = PromptBuilder(runner.vocabulary, template)
+        self._prompts = PromptBuilder(runner.vocabulary, template, runner.limits.context_length)
         self._generations = Generations(Engine(runner), runner.limits, runner.vocabulary, self._prompts)
         self._send(
             Loaded(

@@ -24,7 +24,12 @@ class Vocabulary(Protocol):
     @property
     def bos_text(self) -> str: ...
 
-    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]: ...
+    @property
+    def longest_piece_bytes(self) -> int: ...
+
+    def tokenize(
+        self, text: str, *, add_special: bool, parse_special: bool, limit: int | None = None
+    ) -> list[int]: ...
 
     def piece(self, token: int) -> bytes: ...
 
@@ -44,14 +49,27 @@ class RequestError(Exception):
 
 
 class PromptBuilder:
-    """Conversations to tokens."""
+    """Conversations to tokens.
 
-    def __init__(self, vocabulary: Vocabulary, template: ChatTemplate | None) -> None:
+    It works between two steps, so it gives up early on what is far too long: everybody waits for it.
+    """
+
+    # So many contexts are counted to the end, for an error that says both lengths.
+    _COUNTED_CONTEXTS = 4
+    # English has about four bytes a token; only what is far longer is looked at more closely.
+    _USUAL_TOKEN_BYTES = 16
+
+    def __init__(self, vocabulary: Vocabulary, template: ChatTemplate | None, context_length: int) -> None:
         self._vocabulary = vocabulary
         self._template = template
+        self._context_length = context_length
 
     def build(self, prompt: ChatPrompt) -> list[int]:
-        """The prompt's tokens. Raises RequestError where the template does not take the conversation."""
+        """The prompt's tokens.
+
+        Raises RequestError where the template does not take the conversation, and where it is so long that the
+        context can't hold it whatever the template and the tokenizer make of it.
+        """
         if self._template is None:
             raise RequestError(
                 "UNSUPPORTED",
@@ -59,14 +77,32 @@ class PromptBuilder:
                 "the model has no chat template; give it one with `chat_template` in models.yaml",
                 "messages",
             )
+        if len(prompt.messages) > self._context_length:
+            raise self._too_long(len(prompt.messages))
         try:
             text = self._template.render(prompt.messages, tools=prompt.tools, variables=prompt.variables)
         except TemplateError as error:
             raise RequestError("INVALID", "CHAT_TEMPLATE_REFUSED", str(error), "messages") from error
+        if len(text) > self._context_length * self._USUAL_TOKEN_BYTES:
+            fewest = len(text.encode("utf-8", "replace")) // self._vocabulary.longest_piece_bytes
+            if fewest > self._context_length:
+                raise self._too_long(fewest)
         bos = self._vocabulary.bos_text
         # Many templates write the begin-of-sequence token themselves; twice would be one too many.
         has_bos = bool(bos) and text.startswith(bos)
-        return self._vocabulary.tokenize(text, add_special=not has_bos, parse_special=True)
+        limit = self._COUNTED_CONTEXTS * self._context_length
+        tokens = self._vocabulary.tokenize(text, add_special=not has_bos, parse_special=True, limit=limit)
+        if len(tokens) > limit:
+            raise self._too_long(len(tokens))
+        return tokens
+
+    def _too_long(self, fewest_tokens: int) -> RequestError:
+        return RequestError(
+            "INVALID",
+            "CONTEXT_LENGTH_EXCEEDED",
+            f"the prompt has {fewest_tokens} tokens at least; the model's context has {self._context_length}",
+            "messages",
+        )
 
 
 @dataclass(eq=False)
@@ -117,7 +153,6 @@ class Generations:
 
     def start(self, request: Generate) -> None:
         """Take a request in. Raises RequestError, having taken nothing in."""
-        arrived = time.monotonic()
         prompt = self._prompts.build(request.prompt)
         max_tokens = self._max_tokens(len(prompt), request)
         stop_token_ids = frozenset(request.stop_token_ids)
@@ -138,7 +173,7 @@ class Generations:
             request.request_id,
             sequences,
             {sequence: TextPipeline(request.stops) for sequence in sequences},
-            arrived,
+            request.arrived,
             unfinished=set(sequences),
         )
         self._active[request.request_id] = generation

@@ -28,6 +28,9 @@ class Generate(msgspec.Struct, frozen=True, tag=True):
     """Answer a conversation with `num_choices` choices."""
 
     request_id: int
+    arrived: float
+    """When it was sent, by time.monotonic, whose clock all processes share."""
+
     prompt: ChatPrompt
     sampling: SamplingParameters
     max_tokens: int

@@ -119,7 +119,7 @@ BOUNDS = {
     "frequency_penalty": (-2, 2),
     "presence_penalty": (-2, 2),
     "max_tokens": (1, math.inf),
-    "n": (1, math.inf),
+    "n": (1, 256),
 }
 WHOLE = {"top_k", "max_tokens", "n"}
 
@@ -128,7 +128,9 @@ WHOLE = {"top_k", "max_tokens", "n"}
 @given(data=st.data())
 def test_a_number_is_taken_where_it_is_within_its_bounds(name: str, data: st.DataObject) -> None:
     low, high = BOUNDS[name]
-    value = data.draw(INT32 if name in WHOLE else FLOAT32 | st.sampled_from([low, high]))
+    value = data.draw(
+        INT32 | st.integers(-1, 300) if name in WHOLE else FLOAT32 | st.sampled_from([low, high])
+    )
     assert refused_fields(**{name: value}) == (set() if low <= value <= high else {name})
 
 
@@ -152,7 +154,7 @@ def test_an_explicit_zero_and_every_default_are_taken() -> None:
 
 @given(st.lists(st.text(max_size=12) | st.just("é" * 512) | st.just("é" * 513), max_size=20))
 def test_stops_are_counted_and_measured_in_bytes(stops: list[str]) -> None:
-    expected = {f"stop[{i}]" for i, stop in enumerate(stops) if not 1 <= len(stop.encode()) <= 1024}
+    expected = {f"stop[{i}]" for i, stop in enumerate(stops[:16]) if not 1 <= len(stop.encode()) <= 1024}
     assert refused_fields(stop=stops) == expected | ({"stop"} if len(stops) > 16 else set())
 
 
@@ -318,5 +320,32 @@ def test_the_tokenizer_needs_a_model(check: Any) -> None:
 
 def test_a_request_that_is_all_wrong_is_not_written_out_to_its_end() -> None:
     with pytest.raises(ServiceError) as caught:
-        validation.check_chat_request(chat(stop_token_ids=[-1] * 100_000))
+        validation.check_chat_request(chat(messages=[{}] * 16_000))
     assert len(caught.value.violations) == validation.MAX_VIOLATIONS
+
+
+@pytest.mark.parametrize(
+    ("field", "entries", "most"),
+    [
+        ("messages", [{}], 16_384),
+        ("stop", [""], 16),
+        ("stop_token_ids", [-1], 256),
+        ("tools", [{}], 128),
+    ],
+)
+def test_of_too_many_entries_the_number_is_enough(field: str, entries: list[Any], most: int) -> None:
+    found = complaints(chat(**{field: entries * (most + 1)}))
+    assert found[field] == f"has {most + 1} entries; at most {most} are allowed"
+    assert len(found) <= most + 1, "what is beyond the limit is not looked at"
+
+
+def test_biases_variables_and_texts_have_an_end_too() -> None:
+    assert refused_fields(logit_bias=dict.fromkeys(range(1024), 1.0)) == set()
+    assert refused_fields(logit_bias=dict.fromkeys(range(1025), 1.0)) == {"logit_bias"}
+    variables = struct_pb2.Struct()
+    variables["x"] = "x" * 70_000
+    assert refused_fields(chat_template_kwargs=variables) == {"chat_template_kwargs"}
+    with pytest.raises(ServiceError, match="text"):
+        validation.check_tokenize(tokenizer_pb2.TokenizeRequest(model="m", text="x" * (2**20 + 1)))
+    with pytest.raises(ServiceError, match="tokens"):
+        validation.check_detokenize(tokenizer_pb2.DetokenizeRequest(model="m", tokens=[0] * (2**20 + 1)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Mapping
 
@@ -23,8 +24,11 @@ class Bytes:
     """A vocabulary of the 256 bytes, and one end token."""
 
     bos_text = "^"
+    longest_piece_bytes = 1
 
-    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+    def tokenize(
+        self, text: str, *, add_special: bool, parse_special: bool, limit: int | None = None
+    ) -> list[int]:
         return list(("^" if add_special else "").encode() + text.encode())
 
     def piece(self, token: int) -> bytes:
@@ -66,6 +70,7 @@ def generate(
 ) -> Generate:
     return Generate(
         request_id=1,
+        arrived=time.monotonic(),
         prompt=ChatPrompt([{"role": "user", "content": content}]),
         sampling=GREEDY,
         max_tokens=max_tokens or 2048,
@@ -77,7 +82,9 @@ def generate(
 
 
 def make(script: Script, template: str | None = "{{ messages[0].content }}:") -> Generations:
-    prompts = PromptBuilder(Bytes(), ChatTemplate(template) if template is not None else None)
+    prompts = PromptBuilder(
+        Bytes(), ChatTemplate(template) if template is not None else None, LIMITS.context_length
+    )
     return Generations(Engine(script), LIMITS, Bytes(), prompts)
 
 
@@ -196,6 +203,24 @@ def test_a_prompt_longer_than_the_context_says_both_lengths() -> None:
         generations.start(generate("x" * 150))
     assert (caught.value.reason, caught.value.field) == ("CONTEXT_LENGTH_EXCEEDED", "messages")
     assert not generations.has_work
+
+
+@pytest.mark.parametrize(
+    ("template", "messages"),
+    [
+        ("{{ messages[0].content }}", [{"role": "user", "content": "x" * 2000}]),
+        ("{{ messages[0].content }}", [{"role": "user", "content": "x" * 401}]),
+        ("{{ raise_exception('not rendered') }}", [{"role": "user", "content": ""}] * 101),
+    ],
+    ids=["by its length", "by some of its tokens", "by its messages"],
+)
+def test_a_prompt_that_can_never_fit_is_refused_before_all_of_it_is_looked_at(
+    template: str, messages: list[dict[str, str]]
+) -> None:
+    builder = PromptBuilder(Bytes(), ChatTemplate(template), LIMITS.context_length)
+    with pytest.raises(RequestError, match=r"has \d+ tokens at least; the model's context has 100") as caught:
+        builder.build(ChatPrompt(messages))
+    assert caught.value.reason == "CONTEXT_LENGTH_EXCEEDED"
 
 
 def test_a_limit_that_does_not_fit_is_an_error_only_where_it_was_asked_for() -> None:

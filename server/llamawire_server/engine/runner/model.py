@@ -65,10 +65,8 @@ class ModelFacts:
     """What llama.cpp says of a loaded model."""
 
     num_parameters: int
-    size_bytes: int
     training_context_length: int
     vocabulary_size: int
-    metadata: dict[str, str]
 
 
 class LoadedModel:
@@ -101,26 +99,11 @@ class LoadedModel:
         self._warm_up()
 
     def _read_facts(self) -> ModelFacts:
-        model = self.model
         return ModelFacts(
-            num_parameters=llama_cpp.llama_model_n_params(model),
-            size_bytes=llama_cpp.llama_model_size(model),
-            training_context_length=llama_cpp.llama_model_n_ctx_train(model),
+            num_parameters=llama_cpp.llama_model_n_params(self.model),
+            training_context_length=llama_cpp.llama_model_n_ctx_train(self.model),
             vocabulary_size=llama_cpp.llama_vocab_n_tokens(self.vocabulary),
-            metadata={
-                key: value
-                for key in ("general.name", "general.architecture", "tokenizer.chat_template")
-                if (value := self._metadata(key)) is not None
-            },
         )
-
-    def _metadata(self, key: str) -> str | None:
-        size = llama_cpp.llama_model_meta_val_str(self.model, key.encode(), None, 0)
-        if size < 0:
-            return None
-        buffer = ctypes.create_string_buffer(size + 1)
-        llama_cpp.llama_model_meta_val_str(self.model, key.encode(), buffer, size + 1)
-        return buffer.value.decode("utf-8", "replace")
 
     def _warm_up(self) -> None:
         """Decode once, for nothing: weights are mapped, and the first request should not wait for the disk.

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import llama_cpp
+
+# llama.cpp looks for every control token in all the text that follows, from each place where it has found one: the
+# time grows with the square of a text's length. Cut at control tokens into texts of about this size, it does not.
+SEGMENT_LENGTH = 8192
 
 
 class Vocabulary:
@@ -30,17 +36,52 @@ class Vocabulary:
         """The end-of-sequence token's name, for chat templates; empty where there is none."""
         return self._name(llama_cpp.llama_vocab_eos(self._vocabulary))
 
-    @property
-    def adds_bos(self) -> bool:
-        """Whether the model wants a begin-of-sequence token before every text."""
-        return bool(llama_cpp.llama_vocab_get_add_bos(self._vocabulary))
+    @cached_property
+    def longest_piece_bytes(self) -> int:
+        """The length of the longest token's text."""
+        return max((len(self._read_piece(token, special=True)) for token in range(self.size)), default=1)
 
-    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+    def tokenize(
+        self, text: str, *, add_special: bool, parse_special: bool, limit: int | None = None
+    ) -> list[int]:
         """The text's tokens.
 
         add_special: add what the model wants around a text. parse_special: names of control tokens in the text
-        become those tokens.
+        become those tokens. limit: stop somewhere after so many tokens.
         """
+        tokens: list[int] = []
+        # What is added at a text's end would be added at the end of its first segment.
+        is_whole = not parse_special or (add_special and llama_cpp.llama_vocab_get_add_eos(self._vocabulary))
+        for number, segment in enumerate([text] if is_whole else self._segments(text)):
+            tokens += self._tokenize(segment, add_special and number == 0, parse_special)
+            if limit is not None and len(tokens) > limit:
+                break
+        return tokens
+
+    def _segments(self, text: str) -> Iterator[str]:
+        """The text, cut where a control token begins; what is before such a place does not depend on what follows."""
+        begin = 0
+        for match in self._control_names.finditer(text):
+            if match.start() - begin >= SEGMENT_LENGTH:
+                yield text[begin : match.start()]
+                begin = match.start()
+        yield text[begin:]
+
+    @cached_property
+    def _control_names(self) -> re.Pattern[str]:
+        # Those that strip the space before them are no place to cut: they would not see it.
+        names = [
+            re.escape(self._name(token))
+            for token in range(self.size)
+            if (attributes := llama_cpp.llama_vocab_get_attr(self._vocabulary, token))
+            & llama_cpp.LLAMA_TOKEN_ATTR_CONTROL
+            and not attributes & llama_cpp.LLAMA_TOKEN_ATTR_LSTRIP
+            and self._name(token)
+        ]
+        # Nothing matches where there are none. Longer names come first, as llama.cpp has them.
+        return re.compile("|".join(sorted(names, key=len, reverse=True)) or "(?!)")
+
+    def _tokenize(self, text: str, add_special: bool, parse_special: bool) -> list[int]:
         data = text.encode("utf-8", "replace")
         # A token is at least a byte long, but for the few that are added around the text.
         room = len(data) + 8
