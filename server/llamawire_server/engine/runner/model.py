@@ -95,6 +95,7 @@ class LoadedModel:
         self.model = model
         self.vocabulary = llama_cpp.llama_model_get_vocab(model)
         self.facts = self._read_facts()
+        self.threads = settings.threads or usable_cores()
         self.limits, self.context = self._create_context(settings, engine_log)
         self._warm_up()
 
@@ -126,12 +127,11 @@ class LoadedModel:
         kv_cache_tokens = settings.kv_cache_tokens or context_length * min(
             DEFAULT_CONTEXTS, settings.parallel
         )
-        threads = settings.threads or usable_cores()
         parameters = llama_cpp.llama_context_default_params()
         parameters.n_ctx = max(kv_cache_tokens, context_length)
         parameters.n_batch = parameters.n_ubatch = max(BATCH_TOKENS, settings.parallel)
         parameters.n_seq_max = settings.parallel
-        parameters.n_threads = parameters.n_threads_batch = threads
+        parameters.n_threads = parameters.n_threads_batch = self.threads
         parameters.no_perf = True
         # One cache for all sequences: room goes where it is needed, and a prefix can be shared at any length.
         # Separate streams decode unrelated sequences up to 13 % faster (8 of 640 tokens), and could do neither.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,9 +14,12 @@ import numpy as np
 from llamawire_server.engine.engine import CacheFullError, DecodeError
 from llamawire_server.engine.runner.model import LoadedModel
 from llamawire_server.engine.runner.sampler import Logits, Sampler
+from llamawire_server.engine.runner.threads import ThreadCount
 from llamawire_server.engine.runner.vocabulary import Vocabulary
 from llamawire_server.engine.scheduler import Limits, Slice
 from llamawire_server.engine.sequence import Sequence
+
+log = logging.getLogger(__name__)
 
 
 class LlamaRunner:
@@ -26,6 +31,7 @@ class LlamaRunner:
         self._context = loaded.context
         self._memory: Any = llama_cpp.llama_get_memory(loaded.context)
         self._batch = Batch(loaded.limits.batch_tokens)
+        self._threads = ThreadCount(loaded.threads, self._set_threads)
         self._samplers: dict[Sequence, Sampler] = {}
         self._rows: dict[int, Logits] = {}
 
@@ -39,7 +45,9 @@ class LlamaRunner:
 
     def run(self, slices: list[Slice]) -> Mapping[Sequence, int]:
         outputs = self._batch.fill(slices)
+        wall, cpu = time.monotonic(), time.process_time()
         code = llama_cpp.llama_decode(self._context, self._batch.struct)
+        self._threads.observe(time.process_time() - cpu, time.monotonic() - wall)
         if code == 1:
             raise CacheFullError("llama.cpp found no cells for the batch")
         if code != 0:
@@ -60,6 +68,10 @@ class LlamaRunner:
         sampler = self._samplers.pop(sequence, None)
         if sampler is not None:
             sampler.close()
+
+    def _set_threads(self, count: int) -> None:
+        log.debug("computing with %d threads", count)
+        llama_cpp.llama_set_n_threads(self._context, count, count)
 
     def _sampler(self, sequence: Sequence) -> Sampler:
         sampler = self._samplers.get(sequence)
