@@ -3,7 +3,7 @@
     python3 scripts/bootstrap.py [--extras server,dev] [--venv .venv]
 
 Needs Python 3.10 and a C and C++ compiler, nothing else. Does nothing where everything is done already. Run it
-again after an interrupt: it goes on where it was.
+again after an interrupt: what was finished stays, and a build that was not starts over.
 
 CMAKE_ARGS says how to build llama.cpp (for CUDA, Metal, Vulkan …). It is remembered: leave it out later and the
 build stays; another value, the empty one included, builds anew.
@@ -252,7 +252,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on", file=sys.stderr)
+        print("\ninterrupted; run the same command again", file=sys.stderr)
         return 130
     return 0
 

@@ -7,11 +7,11 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TypedDict, cast
 
 import grpc
 
-from llamawire.errors import LlamawireError, from_rpc_error
+from llamawire.errors import ConnectionFailedError, LlamawireError, from_rpc_error
 from llamawire.metadata import Metadata, Pairs, Received, find_request_id, to_pairs, with_request_id
 
 # The wait before the first retry where the server names none; it doubles with each further one.
@@ -100,10 +100,13 @@ class Attempts:
         """How many seconds to wait before the next attempt.
 
         Raises the LlamawireError that `rpc_error` stands for where there is to be none: it would fail again,
-        part of the answer is out already (`may_retry`), the retries are used up, or the wait would outlast
-        the deadline.
+        the server had begun to work or part of the answer is out already (`may_retry`), the retries are used
+        up, or the wait would outlast the deadline.
         """
         error = from_rpc_error(rpc_error, self.request_id)
+        if isinstance(error, ConnectionFailedError) and cast("grpc.Call", rpc_error).initial_metadata():
+            # The server sends its metadata as it begins to work, and only its own errors say that none was done.
+            may_retry = False
         if not (may_retry and error.retryable and self._retries_left > 0):
             raise error from rpc_error
         wait_seconds = self._next_wait(error)

@@ -130,6 +130,8 @@ class TerminalChat:
                 sys.stdout.flush()
         if self._verbose:
             _report(stream.completion)
+        elif stream.completion.finish_reason == "length":
+            sys.stderr.write(f"(cut off after {stream.completion.usage.completion_tokens} tokens)\n")
 
 
 @contextlib.contextmanager

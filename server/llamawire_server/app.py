@@ -111,7 +111,7 @@ class ModelServer:
         ready_line = f"llamawire-server ready grpc={grpc_address}"
         if config.http_address is not None:
             self._http, http_address = await _start_http(
-                self._service, config.http_address, config.max_message_bytes
+                self._service, config.http_address, config.max_message_bytes, config.allow_unknown_fields
             )
             ready_line += f" http={http_address}"
         # The ports answer while models load: whoever watches over the process sees that it lives.
@@ -151,24 +151,26 @@ class ModelServer:
 class ShimServer:
     """`llamawire-server shim`: the HTTP side alone, in front of a remote gRPC server."""
 
-    def __init__(self, target: str, http_address: str, max_message_bytes: int, drain_seconds: float) -> None:
+    def __init__(self, target: str, http_address: str, config: ServerConfig) -> None:
         self._target = target
         self._http_address = http_address
-        self._max_message_bytes = max_message_bytes
-        self._drain_seconds = drain_seconds
+        self._config = config
         self._channel: grpc.aio.Channel | None = None
         self._http: HTTPServer | None = None
 
     async def start_up(self) -> str:
         self._channel = grpc.aio.insecure_channel(self._target, options=CHANNEL_OPTIONS)
         self._http, address = await _start_http(
-            RemoteService(self._channel), self._http_address, self._max_message_bytes
+            RemoteService(self._channel),
+            self._http_address,
+            self._config.max_message_bytes,
+            self._config.allow_unknown_fields,
         )
         return f"llamawire-server ready http={address}"
 
     async def drain(self) -> None:
         if self._http is not None:
-            await self._http.stop(self._drain_seconds)
+            await self._http.stop(self._config.drain_seconds)
             self._http = None
 
     async def shut_down(self) -> None:
@@ -184,19 +186,31 @@ def _bind_grpc(server: grpc.aio.Server, address: str) -> str:
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:
-        raise StartupError(f"can't listen on {address}: {error}") from error
+        raise StartupError(f"can't listen on {address}: {_why_not(address) or error}") from error
     if port == 0:
         raise StartupError(f"can't listen on {address}")
     return f"{host}:{port}"
 
 
-async def _start_http(service: Service, address: str, max_body_bytes: int) -> tuple[HTTPServer, str]:
+def _why_not(address: str) -> str:
+    """What the system says of listening there; gRPC keeps it to its log. Empty where it has nothing to say now."""
+    try:
+        bind(address).close()
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+async def _start_http(
+    service: Service, address: str, max_body_bytes: int, allow_unknown_fields: bool
+) -> tuple[HTTPServer, str]:
     """An HTTP server, and its address with its real port. Raises StartupError."""
     try:
         listener = bind(address)
     except (OSError, ValueError) as error:
         raise StartupError(f"can't listen on {address}: {error}") from error
     calls = Calls()
-    server = HTTPServer(create_app(service, calls, max_body_bytes=max_body_bytes), calls, listener)
+    app = create_app(service, calls, max_body_bytes=max_body_bytes, allow_unknown_fields=allow_unknown_fields)
+    server = HTTPServer(app, calls, listener)
     await server.start()
     return server, address_of(listener)

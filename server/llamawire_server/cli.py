@@ -26,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Workers inherit it: they log to the same stream, at the same level.
     os.environ["LLAMAWIRE_LOG_LEVEL"] = arguments.log_level
     logging.basicConfig(level=arguments.log_level, format=LOG_FORMAT, stream=sys.stderr)
+    # gRPC's C core logs in a form of its own; what matters of it is said by whoever calls it.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     return _run_server(arguments)
 
 
@@ -37,7 +39,7 @@ def _run_server(arguments: argparse.Namespace) -> int:
         config = _server_config(arguments)
         if arguments.command == "serve":
             return ModelServer(config)
-        return ShimServer(arguments.target, arguments.http, config.max_message_bytes, config.drain_seconds)
+        return ShimServer(arguments.target, arguments.http, config)
 
     async def serve() -> None:
         await run(create())
@@ -51,7 +53,7 @@ def _run_server(arguments: argparse.Namespace) -> int:
 
 
 def _server_config(arguments: argparse.Namespace) -> ServerConfig:
-    config = ServerConfig()
+    config = ServerConfig(allow_unknown_fields=arguments.allow_unknown_fields)
     if arguments.command != "serve":
         return config
     sources = ModelSources(
@@ -107,13 +109,13 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--models-yaml",
         metavar="FILE",
-        type=Path,
+        type=_file,
         help=f"names and their files (default: {defaults.sources.models_yaml})",
     )
     serve.add_argument(
         "--models-dir",
         metavar="FOLDER",
-        type=Path,
+        type=_folder,
         help=f"a folder of GGUF files (default: {defaults.sources.models_dir})",
     )
     serve.add_argument(
@@ -145,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
         default=defaults.drain_seconds,
         help="how long running calls may take to finish after SIGTERM (default: %(default)g)",
     )
-    _add_log_level(serve)
+    _add_common(serve)
 
     shim = commands.add_parser(
         "shim",
@@ -159,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
         default=defaults.http_address,
         help="where OpenAI's HTTP API listens (default: %(default)s)",
     )
-    _add_log_level(shim)
+    _add_common(shim)
 
     check = commands.add_parser(
         "doctor",
@@ -170,13 +172,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_log_level(parser: argparse.ArgumentParser) -> None:
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow-unknown-fields",
+        action="store_true",
+        help="ignore fields of HTTP requests that neither OpenAI nor llamawire knows, instead of refusing them",
+    )
     parser.add_argument(
         "--log-level",
         choices=("DEBUG", "INFO", "WARNING", "ERROR"),
         default="INFO",
         help="how much is logged to standard error (default: %(default)s)",
     )
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"'{text}' is no file")
+    return path
+
+
+def _folder(text: str) -> Path:
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"'{text}' is no folder")
+    return path
 
 
 def _named_file(text: str) -> tuple[str, Path]:

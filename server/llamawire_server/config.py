@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-HOME = Path("~/.llamawire").expanduser()
+
+def _home() -> Path:
+    """llamawire's folder of the user, unexpanded where there is no such user, as in many containers."""
+    home = Path("~/.llamawire")
+    try:
+        return home.expanduser()
+    except RuntimeError:
+        return home
+
+
+HOME = _home()
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ class ModelSettings:
     """Room of the KV cache that all sequences share, in tokens. None: two full contexts."""
 
     threads: int | None = None
-    """Threads that compute. None: as many as the cores that this process may use."""
+    """Threads that compute, at most: fewer while other programs need the cores. None: one for each usable core."""
 
     gpu_layers: int = -1
     """Layers to keep on a GPU, where llama.cpp was built for one. -1: all."""
@@ -100,6 +110,9 @@ class ServerConfig:
 
     max_message_bytes: int = 16 * 1024 * 1024
     """The largest request, on either side."""
+
+    allow_unknown_fields: bool = False
+    """Whether HTTP requests may have fields that neither OpenAI nor llamawire knows; they are ignored."""
 
     drain_seconds: float = 30.0
     """How long running requests may take to finish after SIGTERM."""

@@ -73,6 +73,11 @@ class FieldViolation:
     description: str
 
 
+# The reasons of errors whose message is the list of their violations.
+INVALID_FIELD = "INVALID_FIELD"
+UNSUPPORTED = "UNSUPPORTED"
+
+
 @dataclass(eq=False)
 class ServiceError(Exception):
     """A failure that callers are told about.
@@ -97,18 +102,30 @@ class ServiceError(Exception):
         return self.message
 
     @property
+    def lists_violations(self) -> bool:
+        """Whether the message has no words of its own: it only lists the violations."""
+        return self.reason in (INVALID_FIELD, UNSUPPORTED)
+
+    @property
     def retry_after_seconds(self) -> float | None:
         """How long to wait before trying again, in seconds; None where trying again is not offered."""
         return self.retry_seconds if self.retry_seconds is not None else self.condition.value.retry_seconds
 
 
-def invalid(violations: Sequence[FieldViolation], reason: str = "INVALID_FIELD") -> ServiceError:
+def listing(violations: Sequence[FieldViolation]) -> str:
+    """A message that names every bad field."""
+    return "; ".join(
+        f"{violation.field}: {violation.description}" if violation.field else violation.description
+        for violation in violations
+    )
+
+
+def invalid(violations: Sequence[FieldViolation], reason: str = INVALID_FIELD) -> ServiceError:
     """A request with bad fields; its message names every one of them."""
-    message = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
-    return ServiceError(Condition.INVALID, reason, message, violations=tuple(violations))
+    return ServiceError(Condition.INVALID, reason, listing(violations), violations=tuple(violations))
 
 
-def invalid_field(name: str, description: str, reason: str = "INVALID_FIELD") -> ServiceError:
+def invalid_field(name: str, description: str, reason: str = INVALID_FIELD) -> ServiceError:
     """A request with one bad field."""
     return invalid([FieldViolation(name, description)], reason)
 
@@ -120,10 +137,9 @@ def model_not_found(name: str, message: str | None = None, reason: str = "MODEL_
     )
 
 
-def unsupported(violations: Sequence[FieldViolation], reason: str = "UNSUPPORTED") -> ServiceError:
+def unsupported(violations: Sequence[FieldViolation]) -> ServiceError:
     """A well-formed request for what this model or server can't do."""
-    message = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
-    return ServiceError(Condition.UNSUPPORTED, reason, message, violations=tuple(violations))
+    return ServiceError(Condition.UNSUPPORTED, UNSUPPORTED, listing(violations), violations=tuple(violations))
 
 
 def engine_fault(message: str, reason: str = "INFERENCE_ERROR") -> ServiceError:

@@ -88,12 +88,12 @@ def test_a_model_is_watched_as_it_loads(start_server: StartServer) -> None:
 
 
 def test_sigterm_drains(start_server: StartServer) -> None:
-    server = start_server("--preload", "smollm2")
+    server = start_server("--preload", "smollm2", "--drain-seconds", "120")
     (worker,) = server.worker_pids()
     stub = health_pb2_grpc.HealthStub(server.channel)
     watch = stub.Watch(health_pb2.HealthCheckRequest(service=""))
     assert next(watch).status == SERVING
-    running = server.chat.StreamChatCompletion(ask("Write a story about a fox.", max_tokens=300))
+    running = server.chat.StreamChatCompletion(ask("Write a story about a fox.", max_tokens=100))
     next(running)
     server.process.send_signal(signal.SIGTERM)
     assert next(watch).status == NOT_SERVING
@@ -103,7 +103,7 @@ def test_sigterm_drains(start_server: StartServer) -> None:
     assert reason_of(caught.value) == "DRAINING"
     chunks = list(running)
     assert chunks[-1].usage.completion_tokens > 0, "what was running has finished"
-    assert server.process.wait(30) == 0
+    assert server.process.wait(150) == 0
     assert not is_alive(worker)
 
 
@@ -115,6 +115,7 @@ def test_what_does_not_finish_in_time_ends_with_an_error(start_server: StartServ
     with pytest.raises(grpc.RpcError) as caught:
         list(running)
     assert reason_of(caught.value) == "WORKER_STOPPED"
+    assert caught.value.details() == "the model was unloaded before the answer was finished"
     assert server.process.wait(30) == 0
 
 

@@ -219,6 +219,20 @@ def test_a_server_that_comes_and_goes(start_server: StartServer, tmp_path: Path)
         assert shim.errors() == []
 
 
+def test_a_server_that_dies_in_mid_answer(start_server: StartServer, tmp_path: Path) -> None:
+    """Clients are not told to ask again, as they are of a server that is not there: work was done."""
+    server = start_server("--preload", "smollm2")
+    with Shim(server.grpc_address, tmp_path / "shim.log") as shim:
+        with RawCaller(shim.http_address, LONG) as caller:
+            wait_until(lambda: server.model().active_requests == 1)
+            server.process.kill()
+            head, _, body = caller.read_until(b"}}").partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 500 ")
+        assert b"x-should-retry: false" in head
+        assert b"retry-after" not in head
+        assert json.loads(body)["error"]["message"] == "the connection to the model server broke"
+
+
 def test_a_server_that_drains(start_server: StartServer, tmp_path: Path) -> None:
     """What runs is finished through the shim; what comes later is refused in the contract's words."""
     server = start_server("--preload", "smollm2")

@@ -243,7 +243,7 @@ class ChatCompletionRequest(google.protobuf.message.Message):
     reasoning_effort: global___ReasoningEffort.ValueType
     """How much a reasoning model should reason; passed to the chat template."""
     user: builtins.str
-    """Names the end user; it is logged with the request and has no effect on the answer. At most 512 bytes."""
+    """Names the end user. Accepted; has no effect. At most 512 bytes."""
     @property
     def messages(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Message]:
         """The conversation so far, oldest first. At least one message."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import logging
-import re
-import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,7 +18,7 @@ from llamawire_server.errors import (
     invalid_field,
     to_status,
 )
-from llamawire_server.service.interface import Call
+from llamawire_server.service.interface import REQUEST_ID_HEADER, Call, request_id_from, trace_from
 
 if TYPE_CHECKING:
     # Generic in their stubs only.
@@ -29,13 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-REQUEST_ID = "x-request-id"
 STATUS_DETAILS = "grpc-status-details-bin"
-TRACE_HEADERS = ("traceparent", "tracestate")
-# What a tracestate has at most that everybody is to pass on; longer headers would crowd the others out.
-MAX_TRACE_LENGTH = 512
-# What other people's logs and headers bear without escaping.
-SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/=+-]{1,128}")
 
 _current_call: contextvars.ContextVar[Call] = contextvars.ContextVar("current_call")
 
@@ -129,22 +121,20 @@ def _streaming(behaviour: Callable[[Any, Context], AsyncGenerator[Any, None]]) -
 
 
 async def _begin(context: Context) -> Call:
-    headers = {key.lower(): value for key, value in context.invocation_metadata() or ()}
-    request_id = headers.get(REQUEST_ID, "")
-    if not (isinstance(request_id, str) and SANE_REQUEST_ID.fullmatch(request_id)):
-        request_id = f"req_{uuid.uuid4().hex}"
-    trace = {
-        key: str(headers[key]) for key in TRACE_HEADERS if 0 < len(headers.get(key, "")) <= MAX_TRACE_LENGTH
-    }
+    headers = [(key.lower(), value) for key, value in context.invocation_metadata() or ()]
     remaining = context.time_remaining()  # type: ignore[no-untyped-call,unused-ignore]
-    call = Call(request_id, timeout_seconds=remaining, metadata=trace)
+    call = Call(
+        request_id_from(dict(headers).get(REQUEST_ID_HEADER)),
+        timeout_seconds=remaining,
+        metadata=trace_from(headers),
+    )
     _current_call.set(call)
     await context.send_initial_metadata(_echo(call))
     return call
 
 
 def _echo(call: Call) -> tuple[tuple[str, str], ...]:
-    return ((REQUEST_ID, call.request_id), *call.metadata.items())
+    return ((REQUEST_ID_HEADER, call.request_id), *call.metadata.items())
 
 
 async def _abort(context: Context, error: Exception, call: Call) -> NoReturn:

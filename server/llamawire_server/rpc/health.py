@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 
 import grpc.aio
@@ -13,6 +14,8 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 PROCESS = ""
 
+log = logging.getLogger(__name__)
+
 
 class HealthBoard:
     """What health checks are told. Changes are posted at once and reach watchers in the order of posting."""
@@ -20,7 +23,7 @@ class HealthBoard:
     def __init__(self, services: Iterable[str]) -> None:
         self._services = (PROCESS, *services)
         self._servicer = health_aio.HealthServicer()
-        self._changes: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()
+        self._changes: asyncio.Queue[tuple[str, bool] | None] = asyncio.Queue()
         self._writer: asyncio.Task[None] | None = None
 
     def attach(self, server: grpc.aio.Server) -> None:
@@ -40,13 +43,18 @@ class HealthBoard:
 
     async def close(self) -> None:
         """Pass on what was posted, and stop."""
-        await self._changes.join()
         if self._writer is not None:
-            self._writer.cancel()
+            # The writer's end is waited for, and not that of its work, which it may not live to do.
+            self._changes.put_nowait(None)
             await asyncio.wait({self._writer})
 
     async def _write(self) -> None:
-        while True:
-            name, is_serving = await self._changes.get()
-            await self._servicer.set(name, SERVING if is_serving else NOT_SERVING)
-            self._changes.task_done()
+        """Until None comes."""
+        while (change := await self._changes.get()) is not None:
+            name, is_serving = change
+            try:
+                await self._servicer.set(name, SERVING if is_serving else NOT_SERVING)
+            except Exception:
+                log.exception("the health of '%s' could not be told", name)
+            finally:
+                self._changes.task_done()

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails, from_json
 from starlette.requests import ClientDisconnect, Request
 
-from llamawire_server.errors import Condition, FieldViolation, ServiceError, invalid
+from llamawire_server.errors import Condition, FieldViolation, ServiceError, invalid, invalid_field
+from llamawire_server.service.validation import MAX_MESSAGES
 from llamawire_server.shim.disconnect import CallerGoneError
 from llamawire_server.shim.request_schema import TAG_MARK, TYPE_DISCRIMINATOR, ChatCompletionRequest
 
@@ -25,16 +26,21 @@ _JSON_TERMS = [
 _UTF8_NAMES = ("utf-8", "utf8")
 
 
-async def read_json_object(request: Request, max_bytes: int) -> dict[str, Any]:
-    """The body as a JSON object.
+async def read(request: Request, max_bytes: int) -> bytes:
+    """The whole body.
 
     Raises ServiceError: TOO_LARGE where it has more than `max_bytes`, INVALID where it is not declared to
-    be JSON or is no JSON object. Raises CallerGoneError where the caller hangs up before all of it has come.
+    be JSON. Raises CallerGoneError where the caller hangs up before all of it has come.
     """
     _check_content_type(request.headers.get("content-type", ""))
+    return await _read(request, max_bytes)
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """The body as a JSON object. Raises ServiceError (INVALID) where it is none."""
     try:
         # Pydantic's parser keeps big integers exact, and bounds nesting instead of overflowing the stack.
-        value = from_json(await _read(request, max_bytes), allow_inf_nan=False)
+        value = from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise _bad_body(f"the body is not valid JSON: {error}") from None
     if not isinstance(value, dict):
@@ -45,8 +51,13 @@ async def read_json_object(request: Request, max_bytes: int) -> dict[str, Any]:
 def validate(body: dict[str, Any], allow_unknown_fields: bool) -> ChatCompletionRequest:
     """The body as a chat request.
 
-    Raises ServiceError (INVALID), with a violation for each bad field, where it is none.
+    Raises ServiceError (INVALID), with a violation for each bad field, where it is none; of a list other than
+    the messages, for its first bad entry.
     """
+    messages = body.get("messages")
+    if isinstance(messages, list) and len(messages) > MAX_MESSAGES:
+        # Looking at each of them, and complaining of each, would take seconds.
+        raise invalid_field("messages", f"has {len(messages)} entries; at most {MAX_MESSAGES} are allowed")
     try:
         return ChatCompletionRequest.model_validate(
             body, extra="ignore" if allow_unknown_fields else "forbid"

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from starlette.types import Receive
 
-from llamawire_server.errors import Condition, ServiceError
+from llamawire_server.errors import Condition, ServiceError, engine_fault
 
 logger = logging.getLogger(__name__)
 
@@ -34,20 +34,24 @@ class Calls:
     async def run(self, work: Coroutine[Any, Any, T], receive: Receive) -> T:
         """Await `work`, whose request body must have been read to its end.
 
-        Returns or raises what the work does; raises CallerGoneError when the caller hangs up first, and
-        ServiceError (NOT_READY) when the calls are aborted. However it ends, the work's clean-up is over.
+        Returns or raises what the work does; raises CallerGoneError when the caller hangs up first. When the
+        calls are aborted it raises ServiceError: NOT_READY where they were before the work began, ENGINE
+        otherwise, since NOT_READY promises that nothing was done. However it ends, the work's clean-up is over.
         """
         working = asyncio.create_task(work)
         watching = asyncio.create_task(_wait_for_disconnect(receive))
         self._works.add(working)
-        if self._aborted:
-            working.cancel()
+        is_refused = self._aborted
+        if is_refused:
+            working.cancel()  # which keeps it from taking its first step
         try:
             await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
                 raise CallerGoneError
-            if working.cancelled():
+            if working.cancelled() and is_refused:
                 raise ServiceError(Condition.NOT_READY, "SERVER_STOPPING", "the server is stopping")
+            if working.cancelled():
+                raise engine_fault("the server stopped before the answer was complete", "SERVER_STOPPED")
             return working.result()
         finally:
             self._works.discard(working)

@@ -9,6 +9,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from llamawire_server.errors import Condition, ServiceError, engine_fault
 from llamawire_server.shim.disconnect import CallerGoneError
@@ -51,10 +52,15 @@ def unexpected() -> ServiceError:
     return engine_fault("the server failed to answer this request")
 
 
+def in_callers_words(error: ServiceError, scope: Scope) -> ServiceError:
+    """The error with every field called what the request, where it was understood, calls it."""
+    asked = scope["state"].get("asked")
+    return error if asked is None else as_sent(error, asked)
+
+
 async def handle_service_error(request: Request, error: ServiceError) -> Response:
     """Answers a call that failed."""
-    asked = getattr(request.state, "asked", None)
-    return error_response(error if asked is None else as_sent(error, asked))
+    return error_response(in_callers_words(error, request.scope))
 
 
 async def handle_http_exception(request: Request, error: HTTPException) -> Response:

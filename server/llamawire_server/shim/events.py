@@ -8,6 +8,9 @@ whose first key is `error`.
 
 from __future__ import annotations
 
+import time
+import uuid
+
 import msgspec
 
 from llamawire.v1 import chat_pb2
@@ -17,6 +20,8 @@ from llamawire_server.shim.answers import Json
 from llamawire_server.shim.errors import error_body
 
 DONE = b"data: [DONE]\n\n"
+
+_KIND = "chat.completion.chunk"
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -34,25 +39,38 @@ def error_event(error: ServiceError) -> bytes:
 
 
 class ChunkEvents:
-    """Writes the events of one stream. `write` comes first: the first chunk names the answer."""
+    """Writes the events of one stream. The first chunk names the answer, unless it had to be named before."""
 
-    def __init__(self, include_usage: bool, as_functions: bool) -> None:
+    def __init__(self, model: str, include_usage: bool, as_functions: bool) -> None:
+        """model: as the request has it."""
+        self._model = model
         self._include_usage = include_usage
         self._as_functions = as_functions
+        self._has_begun = False
+        self._names: Json = {}
         self._envelope: Json = {}
         self._num_opened = 0
         self._last: Json | None = None
 
     def write(self, chunk: chat_pb2.ChatCompletionChunk) -> bytes:
         """The events of one chunk; empty where it has no news."""
-        if not self._envelope:
-            self._envelope = answers.envelope(chunk, "chat.completion.chunk")
+        if not self._has_begun:
+            self._has_begun = True
+            self._envelope = answers.envelope(chunk, _KIND) | self._names
         if chunk.HasField("usage"):
             self._last = {"usage": answers.usage(chunk.usage), "timings": answers.timings(chunk.timings)}
         return b"".join(self._choice(choice) for choice in chunk.choices)
 
     def keep_alive(self) -> bytes:
         """An event without news."""
+        if not self._envelope:
+            # What clients have been told once must stay the same to the end.
+            self._names = {
+                "id": f"chatcmpl-{uuid.uuid4().hex}",
+                "created": int(time.time()),
+                "model": self._model,
+            }
+            self._envelope = answers.envelope(chat_pb2.ChatCompletionChunk(), _KIND) | self._names
         return self._chunk([])
 
     def end(self) -> bytes:

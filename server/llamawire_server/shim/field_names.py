@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from llamawire_server.errors import FieldViolation, ServiceError, invalid
+from llamawire_server.errors import FieldViolation, ServiceError, listing
 from llamawire_server.shim.functions import uses_functions
 from llamawire_server.shim.request_schema import ChatCompletionRequest
 
@@ -38,9 +38,9 @@ def as_sent(error: ServiceError, request: ChatCompletionRequest) -> ServiceError
         FieldViolation(_rename(violation.field, request), violation.description)
         for violation in error.violations
     )
-    # A message of its own words stays as it is; one that lists the fields lists them under their new names.
-    lists_fields = error.message == invalid(error.violations).message
-    message = invalid(violations).message if lists_fields else error.message
+    if violations == tuple(error.violations):
+        return error
+    message = listing(violations) if error.lists_violations else error.message
     return replace(error, violations=violations, message=message)
 
 

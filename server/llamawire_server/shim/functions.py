@@ -39,14 +39,18 @@ def call_id(index: int) -> str:
     return f"function_call_{index}"
 
 
-def answered_call_id(messages: Sequence[Message], index: int) -> str:
-    """The id of the call that message number `index`, of role "function", answers.
+def answered_call_ids(messages: Sequence[Message]) -> dict[int, str]:
+    """For each message of role "function", by its number, the id of the call that it answers: the last one of it.
 
     Raises ServiceError (INVALID) where no earlier message calls that function.
     """
-    name = messages[index].name
-    for earlier in range(index - 1, -1, -1):
-        called = messages[earlier].function_call
-        if called is not None and called.name == name:
-            return call_id(earlier)
-    raise invalid_field(f"messages[{index}].name", "no earlier message calls this function")
+    last_calls: dict[str | None, str] = {}
+    answered = {}
+    for index, message in enumerate(messages):
+        if message.role == "function":
+            if message.name not in last_calls:
+                raise invalid_field(f"messages[{index}].name", "no earlier message calls this function")
+            answered[index] = last_calls[message.name]
+        if message.function_call is not None:
+            last_calls[message.function_call.name] = call_id(index)
+    return answered

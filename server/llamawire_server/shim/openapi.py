@@ -8,7 +8,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from llamawire_server.shim.call import REQUEST_ID_HEADER, TIMEOUT_HEADER
+from llamawire_server.service.interface import REQUEST_ID, REQUEST_ID_HEADER
+from llamawire_server.shim.call import TIMEOUT_HEADER
 from llamawire_server.shim.request_schema import ChatCompletionRequest
 from llamawire_server.shim.response_schema import ChatCompletion, ChatCompletionChunk, Error
 
@@ -45,7 +46,7 @@ CALL_PARAMETERS = [
         "in": "header",
         "required": False,
         "description": "The caller's own name for the call; it comes back, or a new one does.",
-        "schema": {"type": "string", "maxLength": 128, "pattern": "^[A-Za-z0-9._~:/+=@-]+$"},
+        "schema": {"type": "string", "pattern": f"^{REQUEST_ID.pattern}$"},
     },
     {
         "name": TIMEOUT_HEADER,

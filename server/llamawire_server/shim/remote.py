@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import grpc
 from google.protobuf.message import DecodeError
-from google.rpc import status_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from llamawire.v1 import (
@@ -19,8 +20,8 @@ from llamawire.v1 import (
     tokenizer_pb2,
     tokenizer_pb2_grpc,
 )
-from llamawire_server.errors import ServiceError, engine_fault, from_status
-from llamawire_server.service.interface import Call
+from llamawire_server.errors import DOMAIN, ServiceError, engine_fault, from_status
+from llamawire_server.service.interface import REQUEST_ID_HEADER, Call
 
 if TYPE_CHECKING:
     from llamawire.v1.chat_pb2_grpc import ChatServiceAsyncStub
@@ -33,7 +34,6 @@ RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
 
 _DETAILS_KEY = "grpc-status-details-bin"
-_REQUEST_ID_KEY = "x-request-id"
 _HEALTH_CHECK_SECONDS = 5.0
 
 # For the channel to the other server.
@@ -135,23 +135,41 @@ class RemoteService:
 def service_error(error: grpc.aio.AioRpcError, *, has_begun: bool = False) -> ServiceError:
     """The error that the other server raised, or what its failure comes to.
 
-    `has_begun`: part of the answer had come.
+    `has_begun`: part of the answer had come. The other server sends its metadata as it begins to work, so the
+    call had begun where they came, too.
     """
-    for key, value in error.trailing_metadata() or ():
-        if key == _DETAILS_KEY and isinstance(value, bytes):
-            try:
-                return from_status(status_pb2.Status.FromString(value))
-            except DecodeError:
-                break
     code = error.code()
+    status = _details(error)
+    has_begun = has_begun or bool(error.initial_metadata())
+    if code is grpc.StatusCode.UNAVAILABLE and has_begun and not _is_ours(status):
+        logger.warning("the model server answered %s: %s", code.name, error.details())
+        # NOT_READY would promise that no work was done.
+        return engine_fault("the connection to the model server broke")
+    if status is not None:
+        return from_status(status)
     message = error.details() or code.name
     if code in _TRANSPORT_MESSAGES:
         logger.warning("the model server answered %s: %s", code.name, message)
-        if has_begun and code is grpc.StatusCode.UNAVAILABLE:
-            # NOT_READY would promise that no work was done.
-            return engine_fault("the connection to the model server broke")
         message = _TRANSPORT_MESSAGES[code]
     return from_status(status_pb2.Status(code=code.value[0], message=message))
+
+
+def _details(error: grpc.aio.AioRpcError) -> status_pb2.Status | None:
+    for key, value in error.trailing_metadata() or ():
+        if key == _DETAILS_KEY and isinstance(value, bytes):
+            with contextlib.suppress(DecodeError):
+                return status_pb2.Status.FromString(value)
+    return None
+
+
+def _is_ours(status: status_pb2.Status | None) -> bool:
+    """Whether llamawire wrote the status, and not a proxy on the way."""
+    info = error_details_pb2.ErrorInfo()
+    with contextlib.suppress(DecodeError):
+        for detail in status.details if status is not None else ():
+            if detail.Unpack(info):
+                return bool(info.domain == DOMAIN)
+    return False
 
 
 async def _forward(
@@ -164,4 +182,4 @@ async def _forward(
 
 
 def _metadata(call: Call) -> tuple[tuple[str, str], ...]:
-    return (*call.metadata.items(), (_REQUEST_ID_KEY, call.request_id))
+    return (*call.metadata.items(), (REQUEST_ID_HEADER, call.request_id))

@@ -6,13 +6,18 @@ check, so that both sides of the wire refuse the same values in the same words. 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 # Begins the tags of unions, so that they can be told from field names in the place of an error.
 TAG_MARK = "|"
+
+T = TypeVar("T")
+
+# A body has room for millions of bad entries, and to complain of each would take a minute.
+List = Annotated[list[T], Field(fail_fast=True)]
 
 _FLOAT32_MAX = (2 - 2**-23) * 2.0**127
 
@@ -118,11 +123,11 @@ ContentPart = Annotated[
     Discriminator(_tag_of_type_field),
 ]
 Content = Annotated[
-    Annotated[str, Tag("|string")] | Annotated[list[ContentPart], Tag("|array")],
+    Annotated[str, Tag("|string")] | Annotated[List[ContentPart], Tag("|array")],
     Discriminator(_tag_of_json_type),
 ]
 PlainContent = Annotated[
-    Annotated[str, Tag("|string")] | Annotated[list[TextPart], Tag("|array")],
+    Annotated[str, Tag("|string")] | Annotated[List[TextPart], Tag("|array")],
     Discriminator(_tag_of_json_type),
 ]
 
@@ -168,7 +173,7 @@ class Message(RequestModel):
     """The text, or a list of parts."""
     name: str | None = None
     """Tells speakers of one role apart; with the role "function", the function that answers."""
-    tool_calls: list[ToolCallOfHistory] | None = None
+    tool_calls: List[ToolCallOfHistory] | None = None
     """The calls that an assistant's message made."""
     tool_call_id: str | None = None
     """Which call a tool's message answers."""
@@ -285,7 +290,7 @@ class Prediction(RequestModel):
 
 
 Stop = Annotated[
-    Annotated[str, Tag("|string")] | Annotated[list[str], Tag("|array")],
+    Annotated[str, Tag("|string")] | Annotated[List[str], Tag("|array")],
     Discriminator(_tag_of_json_type),
 ]
 
@@ -332,7 +337,7 @@ class ChatCompletionRequest(RequestModel):
     """Deprecated: the older name of `max_completion_tokens`."""
     stop: Stop | None = None
     """Texts that end a choice; they are not part of it."""
-    stop_token_ids: list[Int32] | None = None
+    stop_token_ids: List[Int32] | None = None
     """Tokens that end a choice. llamawire's own."""
     n: Int32 | None = None
     """How many choices to generate."""
@@ -343,13 +348,13 @@ class ChatCompletionRequest(RequestModel):
     logit_bias: dict[Annotated[str, BeforeValidator(_check_token_id)], Float32] | None = None
     """Added to the logits of tokens; the keys are token ids in decimal digits. [-100, 100]"""
 
-    tools: list[Tool] | None = None
+    tools: List[Tool] | None = None
     """Functions the model may call."""
     tool_choice: ToolChoice | None = None
     """Whether and which functions are to be called."""
     parallel_tool_calls: bool | None = None
     """Whether one answer may hold several calls."""
-    functions: list[FunctionDefinition] | None = None
+    functions: List[FunctionDefinition] | None = None
     """Deprecated: functions the model may call, one at a time. Use `tools`."""
     function_call: FunctionChoice | None = None
     """Deprecated: whether and which of `functions` is to be called. Use `tool_choice`."""
@@ -362,10 +367,10 @@ class ChatCompletionRequest(RequestModel):
     """More variables for the chat template, such as {"enable_thinking": false}. llamawire's own."""
     prediction: Prediction | None = None
     user: str | None = None
-    """Names the end user; logged, without effect on the answer."""
+    """Names the end user. Accepted; has no effect."""
     metadata: dict[str, str] | None = None
     """The caller's own notes, without effect on the answer."""
-    modalities: list[Literal["text"]] | None = None
+    modalities: List[Literal["text"]] | None = None
     """What to generate: only text can be."""
 
     prompt_cache_key: str | None = None

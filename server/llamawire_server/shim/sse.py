@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from llamawire.v1 import chat_pb2
 from llamawire_server.errors import ServiceError, engine_fault
 from llamawire_server.shim.disconnect import CallerGoneError, Calls
-from llamawire_server.shim.errors import unexpected
+from llamawire_server.shim.errors import in_callers_words, unexpected
 from llamawire_server.shim.events import ChunkEvents, error_event
 
 logger = logging.getLogger(__name__)
@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 class EventStream(Response):
     """Sends chunks as server-sent events.
 
-    The first chunk is awaited before anything is sent: a ServiceError until then is raised, to become a plain
-    HTTP error, and afterwards the last event. Where nothing comes for `keep_alive_seconds`, an event without
-    news is sent.
+    Where nothing comes for `keep_alive_seconds`, an event without news is sent, be it the first: the wait in line,
+    for the model and for the prompt is the longest. Until anything is sent a ServiceError is raised, to become a
+    plain HTTP error; afterwards it is the last event.
     """
 
     media_type = "text/event-stream"
@@ -57,31 +57,27 @@ class EventStream(Response):
         except ServiceError as error:
             if not self._started:
                 raise
-            await self._send_body(send, error_event(error), more_body=False)
+            await self._send(send, error_event(in_callers_words(error, scope)), more_body=False)
         except Exception:
             if not self._started:
                 raise
             logger.exception("the stream of request %s failed", scope["state"]["request_id"])
-            await self._send_body(send, error_event(unexpected()), more_body=False)
+            await self._send(send, error_event(unexpected()), more_body=False)
 
     async def _send_events(self, send: Send) -> None:
-        async with aclosing(self._chunks) as chunks:
-            first = await anext(chunks, None)
-            if first is None:
-                raise engine_fault("the answer ended before it began")
-            await send(
-                {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
-            )
-            self._started = True
-            await self._send_body(send, self._events.write(first))
-            async with self._kept_alive(send):
-                async for chunk in chunks:
-                    if body := self._events.write(chunk):
-                        await self._send_body(send, body)
-        await self._send_body(send, self._events.end(), more_body=False)
+        has_begun = False
+        async with aclosing(self._chunks) as chunks, self._kept_alive(send):
+            async for chunk in chunks:
+                has_begun = True
+                if body := self._events.write(chunk):
+                    await self._send(send, body)
+        if not has_begun:
+            raise engine_fault("the answer ended before it began")
+        await self._send(send, self._events.end(), more_body=False)
 
     @asynccontextmanager
     async def _kept_alive(self, send: Send) -> AsyncIterator[None]:
+        self._last_sent = asyncio.get_running_loop().time()
         beating = asyncio.create_task(self._beat(send))
         try:
             yield
@@ -94,11 +90,16 @@ class EventStream(Response):
         while True:
             quiet_seconds = clock() - self._last_sent
             if quiet_seconds >= self._keep_alive_seconds:
-                await self._send_body(send, self._events.keep_alive())
+                await self._send(send, self._events.keep_alive())
             else:
                 await asyncio.sleep(self._keep_alive_seconds - quiet_seconds)
 
-    async def _send_body(self, send: Send, body: bytes, *, more_body: bool = True) -> None:
+    async def _send(self, send: Send, body: bytes, *, more_body: bool = True) -> None:
         async with self._sending:
+            if not self._started:
+                await send(
+                    {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+                )
+                self._started = True
             await send({"type": "http.response.body", "body": body, "more_body": more_body})
             self._last_sent = asyncio.get_running_loop().time()

@@ -42,7 +42,10 @@ def to_chat_request(request: openai.ChatCompletionRequest) -> chat_pb2.ChatCompl
     functions.check_one_form(request)
     same = {name: value for name in _SAME if (value := getattr(request, name)) is not None}
     message = chat_pb2.ChatCompletionRequest(model=request.model, user=request.user or "", **same)
-    message.messages.extend(_message(request.messages, index) for index in range(len(request.messages)))
+    answered = functions.answered_call_ids(request.messages)
+    message.messages.extend(
+        _message(source, index, answered.get(index, "")) for index, source in enumerate(request.messages)
+    )
     max_tokens = _max_tokens(request)
     if max_tokens is not None:
         message.max_tokens = max_tokens
@@ -72,12 +75,11 @@ def _max_tokens(request: openai.ChatCompletionRequest) -> int | None:
     return older if newer is None else newer
 
 
-def _message(messages: list[openai.Message], index: int) -> chat_pb2.Message:
-    source = messages[index]
+def _message(source: openai.Message, index: int, answered_call_id: str) -> chat_pb2.Message:
     if source.role == "function":
         return chat_pb2.Message(
             role=chat_pb2.ROLE_TOOL,
-            tool_call_id=functions.answered_call_id(messages, index),
+            tool_call_id=answered_call_id,
             **_content(source.content, f"messages[{index}].content"),
         )
     message = chat_pb2.Message(

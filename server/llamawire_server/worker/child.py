@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import socket
 import sys
 from pathlib import Path
@@ -19,7 +18,12 @@ import msgspec
 
 from llamawire_server.chat.template import ChatTemplate, TemplateError
 from llamawire_server.engine.engine import Engine
-from llamawire_server.engine.runner.model import EngineLog, LoadedModel, ModelLoadError
+from llamawire_server.engine.runner.model import (
+    GGML_LOG_LEVEL_ERROR,
+    EngineLog,
+    LoadedModel,
+    ModelLoadError,
+)
 from llamawire_server.engine.runner.runner import LlamaRunner
 from llamawire_server.worker.generations import Generations, PromptBuilder, RequestError
 from llamawire_server.worker.messages import (
@@ -44,9 +48,6 @@ from llamawire_server.worker.wire import ConnectionClosedError, Inbox, frame
 
 log = logging.getLogger("llamawire_server.worker")
 
-# Levels of ggml_log_level to those of logging. llama.cpp warns of much that is as it should be.
-LOG_LEVELS = {2: logging.DEBUG, 3: logging.INFO, 4: logging.ERROR}
-
 
 class Worker:
     """A loaded model and the requests that it answers."""
@@ -55,7 +56,7 @@ class Worker:
         """Load the model, reporting progress. Raises ModelLoadError."""
         self._connection = connection
         self._reported_share = -1.0
-        engine_log = EngineLog(lambda level, line: log.log(LOG_LEVELS.get(level, logging.DEBUG), "%s", line))
+        engine_log = EngineLog(_log_line)
         loaded = LoadedModel(Path(setup.path), setup.settings, engine_log, self._report_progress)
         runner = LlamaRunner(loaded)
         self._vocabulary = runner.vocabulary
@@ -141,9 +142,12 @@ class Worker:
             raise ConnectionClosedError from error
 
 
+def _log_line(level: int, line: str) -> None:
+    # llama.cpp warns of much that is as it should be.
+    log.log(logging.ERROR if level >= GGML_LOG_LEVEL_ERROR else logging.DEBUG, "%s", line)
+
+
 def main() -> None:
-    # The terminal's Ctrl-C reaches every process of its group; when to end is the server's decision.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = socket.socket(fileno=int(sys.argv[1]))
     logging.basicConfig(
         level=os.environ.get("LLAMAWIRE_LOG_LEVEL", "INFO"),

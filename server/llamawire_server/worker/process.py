@@ -126,6 +126,7 @@ class WorkerProcess:
                     pass_fds=[theirs.fileno()],
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
+                    # The terminal's Ctrl-C is the server's to act on.
                     start_new_session=True,
                 )
             undo.push_async_callback(_kill, process)
@@ -231,9 +232,12 @@ class WorkerProcess:
             log.exception("worker %d sent what can't be read; it is killed", self.pid)
             await _kill(self._process)
         cause = _describe_end(await self._process.wait())
-        reason = "WORKER_STOPPED" if self._is_stopping else "WORKER_CRASHED"
+        if self._is_stopping:
+            reason, message = "WORKER_STOPPED", "the model was unloaded before the answer was finished"
+        else:
+            reason, message = "WORKER_CRASHED", f"the model's worker {cause}"
         for request_id, mailbox in self._mailboxes.items():
-            mailbox.put(Failed(request_id, "ENGINE", reason, f"the model's worker {cause}"))
+            mailbox.put(Failed(request_id, "ENGINE", reason, message))
         if not self._is_stopping:
             log.error("worker %d %s", self.pid, cause)
             self._writer.close()

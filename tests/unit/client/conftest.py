@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -41,10 +42,12 @@ class FakeServer:
     is_called: threading.Event = field(default_factory=threading.Event)
     """Set by the first call."""
     _plays: deque[Play] = field(default_factory=deque)
+    _begins: deque[bool] = field(default_factory=deque)
 
     def plays(self, play: Play) -> None:
         """The next call gets what `play` yields."""
         self._plays.append(play)
+        self._begins.append(True)
 
     def answers(self, *messages: Message) -> None:
         """The next call gets these messages."""
@@ -56,8 +59,9 @@ class FakeServer:
         *details: Message,
         message: str = "no",
         after: tuple[Message, ...] = (),
+        begins: bool = True,
     ) -> None:
-        """The next call gets some messages, and then an error."""
+        """The next call gets some messages, and then an error; `begins`: the server had sent its metadata."""
         status = status_pb2.Status(code=code.value[0], message=message)
         for detail in details:
             packed = any_pb2.Any()
@@ -67,6 +71,18 @@ class FakeServer:
         def play(context: grpc.ServicerContext) -> Iterator[Message]:
             yield from after
             context.abort_with_status(rpc_status.to_status(status))
+
+        self.plays(play)
+        self._begins[-1] = begins
+
+    def breaks(self) -> None:
+        """The next call is begun, and then its connection breaks."""
+
+        def play(context: grpc.ServicerContext) -> Iterator[Message]:
+            # What comes together with the end of a call, gRPC may lose.
+            time.sleep(0.1)
+            yield from ()
+            context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
 
         self.plays(play)
 
@@ -88,9 +104,10 @@ class FakeServer:
         self.received.append(Received(request, metadata, context.time_remaining()))
         self.is_called.set()
         request_id = self.answered_request_id or metadata["x-request-id"]
-        context.send_initial_metadata((("x-request-id", request_id),))
         if not self._plays:
             raise AssertionError("the test did not say what this call gets")
+        if self._begins.popleft():
+            context.send_initial_metadata((("x-request-id", request_id),))
         return self._plays.popleft()(context)
 
 

@@ -161,6 +161,26 @@ def test_a_stream_is_tried_again_before_its_first_chunk(server, client, error_in
     assert len(server.received) == 2
 
 
+def test_a_call_that_the_server_began_is_not_tried_again(server, client):
+    """UNAVAILABLE without llamawire's own details is a connection that broke, and work was done."""
+    for _ in range(2):
+        server.breaks()
+
+    with pytest.raises(ConnectionFailedError):
+        client.chat.create(**SAY_HELLO)
+    with pytest.raises(ConnectionFailedError):
+        client.chat.stream(**SAY_HELLO).result()
+
+    assert len(server.received) == 2
+
+
+def test_a_call_that_the_server_did_not_begin_is_tried_again(server, client):
+    server.fails(UNAVAILABLE, begins=False)
+    server.answers(completion("Hi!"))
+
+    assert client.chat.create(**SAY_HELLO).text == "Hi!"
+
+
 def test_a_stream_is_not_tried_again_after_its_first_chunk(server, client, text_chunks):
     server.fails(UNAVAILABLE, after=tuple(text_chunks("Hi")[:2]))
     stream = client.chat.stream(**SAY_HELLO)
@@ -234,6 +254,25 @@ async def test_asyncio_create(server, aio_client, error_info, retry_info):
     assert answer.request_id == "from-the-server"
     assert server.received[1].request == request(**SAY_HELLO)
     assert server.received[1].metadata["team"] == "a"
+
+
+async def test_a_call_that_the_server_began_is_not_tried_again_with_asyncio(server, aio_client):
+    for _ in range(2):
+        server.breaks()
+
+    with pytest.raises(ConnectionFailedError):
+        await aio_client.chat.create(**SAY_HELLO)
+    with pytest.raises(ConnectionFailedError):
+        await aio_client.chat.stream(**SAY_HELLO).result()
+
+    assert len(server.received) == 2
+
+
+async def test_a_call_that_the_server_did_not_begin_is_tried_again_with_asyncio(server, aio_client):
+    server.fails(UNAVAILABLE, begins=False)
+    server.answers(completion("Hi!"))
+
+    assert (await aio_client.chat.create(**SAY_HELLO)).text == "Hi!"
 
 
 async def test_asyncio_timeout(server, aio_client):

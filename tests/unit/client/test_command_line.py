@@ -113,6 +113,18 @@ def test_a_line_that_is_ended_is_not_ended_again(server, capsys, text_chunks):
     assert capsys.readouterr().out == "Hello\n"
 
 
+def test_an_answer_that_was_cut_off_says_so(server, capsys, text_chunks):
+    chunks = text_chunks("The capital", " of")
+    chunks[-1].choices[0].finish_reason = chat_pb2.FINISH_REASON_LENGTH
+    server.answers(*chunks)
+
+    assert main(["chat", "Hm?", "--model", "m"]) == 0
+
+    output = capsys.readouterr()
+    assert output.out == "The capital of\n"
+    assert output.err == "(cut off after 2 tokens)\n"
+
+
 def test_the_whole_answer_as_json(server, capsys):
     message = chat_pb2.Message(role=chat_pb2.ROLE_ASSISTANT, content="Hello")
     server.answers(chat_pb2.ChatCompletion(id="chatcmpl-1", choices=[chat_pb2.Choice(message=message)]))

@@ -87,7 +87,7 @@ async def headers(call: Any) -> dict[str, str]:
 
 
 @KINDS
-@pytest.mark.parametrize("given", ["a", "Req:1/2.3_4=5+6-7", "x" * 128])
+@pytest.mark.parametrize("given", ["a", "Req:1/2.3_4=5+6-7", "~me@host", "x" * 128])
 async def test_a_request_id_comes_back(
     channel: Channel, service: ScriptedService, given: str, streamed: bool
 ) -> None:
@@ -127,6 +127,12 @@ async def test_a_trace_goes_through_and_comes_back(
     returned = await headers(call)
     assert {key: returned[key] for key in trace} == trace
     assert "secret" not in returned
+
+
+async def test_a_trace_in_pieces_is_put_together(channel: Channel, service: ScriptedService) -> None:
+    script(service, chat_pb2.ChatCompletion())
+    await drain(chat(channel, streamed=False, metadata=(("tracestate", "a=1"), ("tracestate", "b=2"))))
+    assert service.calls[0].metadata == {"tracestate": "a=1,b=2"}
 
 
 @KINDS

@@ -90,6 +90,37 @@ async def test_changes_keep_their_order(checker: Checker, board: HealthBoard) ->
     assert await checker.check("model/a") == SERVING
 
 
+async def test_what_could_not_be_told_holds_nothing_up(
+    checker: Checker, board: HealthBoard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    really_set = board._servicer.set
+
+    async def set_most(name: str, status: Any) -> None:
+        if name == "model/a":
+            raise OSError("no")
+        await really_set(name, status)
+
+    monkeypatch.setattr(board._servicer, "set", set_most)
+    board.post_model(("a", "b"), is_ready=True)
+    await passed_on(board)
+    assert await checker.check("model/b") == SERVING
+    assert "model/a" in caplog.text
+    await asyncio.wait_for(board.close(), PATIENCE_SECONDS)
+
+
+async def test_a_board_can_be_closed_whatever_became_of_its_writer(board: HealthBoard, address: str) -> None:
+    assert board._writer is not None
+    board._writer.cancel()
+    board.post_process(is_serving=True)
+    await asyncio.wait_for(board.close(), PATIENCE_SECONDS)
+
+
+async def test_a_board_that_was_never_attached_can_be_closed() -> None:
+    board = HealthBoard(SERVICE_NAMES)
+    board.post_process(is_serving=True)
+    await asyncio.wait_for(board.close(), PATIENCE_SECONDS)
+
+
 async def test_closing_passes_on_what_was_posted_last(checker: Checker, board: HealthBoard) -> None:
     watch = checker.watch("")
     assert await next_status(watch) == SERVING

@@ -127,7 +127,7 @@ def _pieces(draw: st.DrawFn, text: str) -> list[str]:
 
 def sent(chunks: list[chat_pb2.ChatCompletionChunk], *, include_usage: bool) -> list[dict[str, Any]]:
     """What goes out for these chunks, parsed."""
-    events = ChunkEvents(include_usage, as_functions=False)
+    events = ChunkEvents("smollm2", include_usage, as_functions=False)
     data = b"".join([*(events.write(chunk) for chunk in chunks), events.end()])
     *lines, done, nothing = data.split(b"\n\n")
     assert (done, nothing) == (b"data: [DONE]", b"")
@@ -180,7 +180,7 @@ def test_an_answer_is_as_described(answer, as_functions):
 
 @given(streams(), st.booleans(), st.booleans())
 def test_chunks_are_as_described(stream, include_usage, as_functions):
-    events = ChunkEvents(include_usage, as_functions)
+    events = ChunkEvents("smollm2", include_usage, as_functions)
     for chunk in stream[1]:
         data = events.write(chunk) + events.keep_alive()
         for line in data.decode().removesuffix("\n\n").split("\n\n"):
@@ -244,7 +244,7 @@ def test_log_probabilities_are_sent_once(script):
 def test_no_line_of_text_ends_inside_an_event(script):
     """U+2028 and its like are line ends for clients that read text by lines."""
     text = "a\u2028b\u2029c\u0085d\re\nf\x0bg\x1ch"
-    events = ChunkEvents(include_usage=False, as_functions=False)
+    events = ChunkEvents("smollm2", include_usage=False, as_functions=False)
     data = events.write(script.chunk(script.role(), script.text(text))).decode()
     lines = [line for line in data.splitlines() if line]
     assert len(lines) == 2

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
+
+from llamawire.v1 import chat_pb2
+from llamawire_server.errors import ServiceError
+from llamawire_server.service.validation import MAX_MESSAGES, check_prompt
+from llamawire_server.shim import endpoints
+from llamawire_server.shim.translate import to_chat_request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -252,6 +259,59 @@ async def test_the_limit_of_a_body(http, service, script, chat_body, chunked, ex
     else:
         assert error_of(response, 413)["type"] == "invalid_request_error"
         assert service.requests == []
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+async def test_a_large_body_keeps_nobody_waiting(serve, service, script, chat_body, monkeypatch, is_large):
+    """It is taken apart in a thread; a small one is not worth that."""
+    loop_thread, threads = threading.get_ident(), []
+    has_begun, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def translate(asked: Any) -> Any:
+        threads.append(threading.get_ident())
+        loop.call_soon_threadsafe(has_begun.set)
+        if is_large:
+            assert go_on.wait(10), "nothing else was answered meanwhile"
+        return to_chat_request(asked)
+
+    monkeypatch.setattr(endpoints, "to_chat_request", translate)
+    service.answer = script.completion()
+    body = {**chat_body, "user": "x" * (70_000 if is_large else 10)}
+    async with (
+        serve(service, max_body_bytes=100_000) as running,
+        httpx.AsyncClient(base_url=running.url, trust_env=False, timeout=10) as http,
+    ):
+        answering = asyncio.create_task(http.post(CHAT, json=body))
+        await asyncio.wait_for(has_begun.wait(), 10)
+        assert (await http.get("/healthz")).status_code == 200
+        go_on.set()
+        assert (await answering).status_code == 200
+    assert [thread != loop_thread for thread in threads] == [is_large]
+
+
+async def test_too_many_messages_are_refused_by_their_number(serve, service, chat_body):
+    """None of them is looked at, and the complaint is that of gRPC."""
+    body = {**chat_body, "messages": [1] * (MAX_MESSAGES + 1)}
+    async with serve(service, max_body_bytes=100_000) as running, httpx.AsyncClient(trust_env=False) as http:
+        error = error_of(await http.post(running.url + CHAT, json=body), 400)
+    messages = [chat_pb2.Message()] * (MAX_MESSAGES + 1)
+    with pytest.raises(ServiceError) as caught:
+        check_prompt(chat_pb2.ChatCompletionRequest(model="m", messages=messages))
+    assert error["message"] == str(caught.value)
+    assert error["param"] == "messages"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"stop_token_ids": ["x"] * 10_000}, {"tools": [1] * 10_000}, user([1] * 10_000)],
+    ids=["stop_token_ids", "tools", "parts"],
+)
+async def test_of_other_long_lists_one_bad_entry_is_named(http, chat_body, fields):
+    """Millions of complaints take a minute to make."""
+    error = error_of(await http.post(CHAT, json=chat_body | fields), 400)
+    assert "[0]" in error["param"]
+    assert "[1]" not in error["message"]
 
 
 async def test_a_body_that_declares_too_much_is_not_waited_for(running, service):

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from llamawire.v1 import chat_pb2
-from llamawire_server.errors import Condition, ServiceError
+from llamawire_server.errors import Condition, ServiceError, invalid_field
+from llamawire_server.shim import response_schema
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -192,21 +193,80 @@ async def test_a_waiting_stream_is_kept_alive_with_chunks(serve, service, script
     assert all(chunk["id"] == "chatcmpl-1" and chunk["usage"] is None for chunk in sent)
 
 
-async def test_nothing_is_sent_before_the_first_chunk(serve, service, chat_body):
-    """Not even to keep the connection alive: until then an error can still be a plain HTTP error."""
+async def test_nothing_is_sent_while_an_error_may_come_soon(http, service, chat_body):
+    """It can still be a plain HTTP error then, which tells clients by its status when to try again."""
     go_on = asyncio.Event()
     service.steps = [go_on, ServiceError(Condition.NOT_READY, "MODEL_LOADING", "the model is loading")]
-    body = {**chat_body, "stream": True}
-    async with (
-        serve(service, keep_alive_seconds=0.001) as running,
-        httpx.AsyncClient(trust_env=False) as http,
-    ):
-        waiting = asyncio.create_task(http.post(running.url + CHAT, json=body))
-        await service.began.wait()
-        asyncio.get_running_loop().call_later(0.05, go_on.set)
-        response = await waiting
+    waiting = asyncio.create_task(http.post(CHAT, json={**chat_body, "stream": True}))
+    await service.began.wait()
+    asyncio.get_running_loop().call_later(0.05, go_on.set)
+    response = await waiting
     assert response.status_code == 503
     assert response.headers["retry-after"] == "10"
+
+
+async def stream_kept_alive(serve, service, body: dict[str, Any], go_on: asyncio.Event) -> str:
+    """What a stream sends for `body` that goes on once it was kept alive."""
+    text = ""
+    async with (
+        serve(service, keep_alive_seconds=0.02) as running,
+        httpx.AsyncClient(trust_env=False) as http,
+        http.stream("POST", running.url + CHAT, json={**body, "stream": True}) as response,
+    ):
+        assert response.status_code == 200
+        assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+        async for piece in response.aiter_text():
+            text += piece
+            go_on.set()
+    return text
+
+
+async def test_a_stream_that_waits_for_its_first_chunk_is_kept_alive(serve, service, script, chat_body):
+    """In line, or for its model or its prompt. What it is called then, it is called to its end."""
+    go_on = asyncio.Event()
+    service.steps = [go_on, *script.stream("Hello")]
+    options = {"stream_options": {"include_usage": True}}
+    sent = events(await stream_kept_alive(serve, service, {**chat_body, **options}, go_on))
+    assert sent.pop() == "[DONE]"
+    assert sent[0]["choices"] == []
+    assert sent[0]["usage"] is None
+    assert len({(chunk["id"], chunk["created"], chunk["model"]) for chunk in sent}) == 1
+    assert sent[0]["id"].startswith("chatcmpl-")
+    assert sent[0]["model"] == "smollm2"
+    assert sent[-1]["usage"]["total_tokens"] == 9
+    for chunk in sent:
+        response_schema.ChatCompletionChunk.model_validate(chunk)
+    deltas = [choice["delta"] for chunk in sent for choice in chunk["choices"]]
+    assert deltas == [{"role": "assistant", "content": ""}, {"content": "Hello"}, {}]
+
+
+async def test_an_error_after_it_was_kept_alive_is_the_last_event(serve, service, chat_body):
+    go_on = asyncio.Event()
+    service.steps = [go_on, invalid_field("max_tokens", "is too large")]
+    text = await stream_kept_alive(serve, service, {**chat_body, "max_completion_tokens": 9}, go_on)
+    *waiting, last = text.removesuffix("\n\n").split("\n\n")
+    assert waiting
+    assert all(json.loads(event.removeprefix("data: "))["choices"] == [] for event in waiting)
+    assert last == (
+        'data: {"error":{"message":"max_completion_tokens: is too large","type":"invalid_request_error",'
+        '"param":"max_completion_tokens","code":null}}'
+    )
+
+
+async def test_an_unforeseen_exception_after_it_was_kept_alive(serve, service, caplog, chat_body):
+    go_on = asyncio.Event()
+    service.steps = [go_on, KeyError("secret")]
+    text = await stream_kept_alive(serve, service, chat_body, go_on)
+    assert events(text)[-1]["error"]["code"] == "inference_error"
+    assert "secret" not in text
+    assert "secret" in caplog.text
+
+
+async def test_a_stream_that_ends_before_it_begins_after_it_was_kept_alive(serve, service, chat_body):
+    go_on = asyncio.Event()
+    service.steps = [go_on]
+    last = events(await stream_kept_alive(serve, service, chat_body, go_on))[-1]
+    assert last["error"]["message"] == "the answer ended before it began"
 
 
 async def test_a_trace_and_a_deadline_are_passed_on(http, service, script, chat_body):
@@ -226,6 +286,20 @@ async def test_a_trace_and_a_deadline_are_passed_on(http, service, script, chat_
     assert call.request_id == "mine-1"
     assert call.timeout_seconds == 2.5
     assert call.metadata == {"traceparent": trace, "tracestate": "a=1,b=2"}
+
+
+@pytest.mark.parametrize("given", ["a", "Req:1/2.3_4=5+6-7", "~me@host", "x" * 128])
+async def test_a_request_id_comes_back(http, service, script, chat_body, given):
+    service.answer = script.completion()
+    response = await http.post(CHAT, json=chat_body, headers={"x-request-id": given})
+    assert response.headers["x-request-id"] == service.calls[0].request_id == given
+
+
+async def test_a_trace_that_is_too_long_to_be_passed_on_is_left_out(http, service, script, chat_body):
+    service.answer = script.completion()
+    headers = [("tracestate", "x" * 300), ("tracestate", "y" * 300), ("traceparent", "z" * 512)]
+    await http.post(CHAT, json=chat_body, headers=headers)
+    assert service.calls[0].metadata == {"traceparent": "z" * 512}
 
 
 @pytest.mark.parametrize("given", ["", "two words", "x" * 129, "é".encode().decode("latin-1"), "a\tb"])

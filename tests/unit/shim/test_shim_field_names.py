@@ -11,8 +11,10 @@ from llamawire_server.errors import (
     FieldViolation,
     ServiceError,
     engine_fault,
+    from_status,
     invalid,
     invalid_field,
+    to_status,
     unsupported,
 )
 from llamawire_server.shim.body import validate
@@ -46,10 +48,10 @@ def request(**fields: Any) -> ChatCompletionRequest:
     ],
 )
 def test_each_name(fields: dict[str, Any], name: str, sent: str) -> None:
-    error = as_sent(invalid_field(name, "is odd", "ODD"), request(**fields))
+    error = as_sent(invalid_field(name, "is odd"), request(**fields))
     assert list(error.violations) == [FieldViolation(sent, "is odd")]
     assert error.message == f"{sent}: is odd"
-    assert (error.condition, error.reason) == (Condition.INVALID, "ODD")
+    assert (error.condition, error.reason) == (Condition.INVALID, "INVALID_FIELD")
 
 
 def test_a_message_of_its_own_words_is_kept() -> None:
@@ -58,6 +60,22 @@ def test_a_message_of_its_own_words_is_kept() -> None:
     renamed = as_sent(error, request(max_completion_tokens=9))
     assert renamed.message == "max_tokens is 9"
     assert renamed.violations[0].field == "max_completion_tokens"
+
+
+def test_its_own_words_may_read_like_a_list() -> None:
+    """The reason says what a message is, and not its text."""
+    violations = [FieldViolation("max_tokens", "does not fit")]
+    error = ServiceError(Condition.INVALID, "TOO_LONG", "max_tokens: does not fit", violations=violations)
+    assert as_sent(error, request(max_completion_tokens=9)).message == "max_tokens: does not fit"
+
+
+def test_a_list_that_was_cut_on_its_way_is_renamed() -> None:
+    """As another server's may be: a status has little room."""
+    fields = [FieldViolation(f"messages[{index}].content_parts[0]", "is odd") for index in range(40)]
+    cut = from_status(to_status(invalid(fields), "id"))
+    renamed = as_sent(cut, request())
+    assert renamed.message.startswith("messages[0].content[0]: is odd; messages[1].content[0]: is odd")
+    assert renamed.message.endswith("; and 8 more are wrong")
 
 
 def test_every_field_of_several_is_renamed() -> None:

@@ -71,6 +71,19 @@ async def test_while_the_prompt_is_computed(running, service, chat_body, stream,
 
 
 @pytest.mark.parametrize("way", ["close", "reset"])
+async def test_while_it_is_kept_alive_before_its_first_chunk(serve, service, chat_body, way):
+    service.steps = [asyncio.Event()]
+    async with (
+        serve(service, keep_alive_seconds=0.02) as running,
+        RawCaller(running.url, {**chat_body, "stream": True}) as caller,
+    ):
+        await asyncio.wait_for(caller.reader.readuntil(b'"choices":[]'), PATIENCE_SECONDS)
+        getattr(caller, way)()
+        await noticed(service.cancelled)
+        await noticed(service.cleaned_up)
+
+
+@pytest.mark.parametrize("way", ["close", "reset"])
 async def test_between_two_chunks(running, service, script, chat_body, way):
     service.steps = [*script.stream("Hello")[:-1], asyncio.Event()]
     async with RawCaller(running.url, {**chat_body, "stream": True}) as caller:
@@ -110,7 +123,7 @@ async def test_the_work_s_clean_up_is_over_when_the_response_is(service, script,
     """Even where the hang-up finds the response sending, and not waiting for the service."""
     service.steps = script.stream("Hello")
     chunks = service.stream_chat_completion(to_chat_request(validate(chat_body, False)), Call("call-1"))
-    response = EventStream(chunks, ChunkEvents(False, False), Calls(), keep_alive_seconds=3600.0)
+    response = EventStream(chunks, ChunkEvents("smollm2", False, False), Calls(), keep_alive_seconds=3600.0)
     sending = asyncio.Event()
 
     async def receive() -> dict[str, Any]:

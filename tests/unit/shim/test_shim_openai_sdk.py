@@ -105,6 +105,23 @@ async def test_the_stream_helper(sdk, service, script):
     assert kinds.count("content.done") == 2
 
 
+async def test_the_stream_helper_while_it_waits_for_the_first_chunk(serve, service, script):
+    go_on = asyncio.Event()
+    service.steps = [go_on, *script.stream("Hel", "lo")]
+    async with (
+        serve(service, keep_alive_seconds=0.02) as running,
+        openai.AsyncOpenAI(base_url=f"{running.url}/v1", api_key="none", max_retries=0, timeout=10) as sdk,
+        sdk.chat.completions.stream(model="smollm2", messages=MESSAGES) as stream,
+    ):
+        async for _ in stream:
+            go_on.set()
+        answer = await stream.get_final_completion()
+    assert answer.choices[0].message.content == "Hello"
+    assert answer.choices[0].message.role == "assistant"
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.system_fingerprint == "fp_1"
+
+
 async def test_choices_open_in_order_whoever_speaks_first(sdk, service, script):
     service.steps = [
         script.chunk(script.role(1), script.text("B", 1)),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import pytest_asyncio
 from llamawire.v1 import model_pb2
 from llamawire_server.errors import Condition, ServiceError
 from llamawire_server.shim import response_schema
+from llamawire_server.shim.request_schema import ChatCompletionRequest
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -69,6 +72,12 @@ async def test_the_chat_request_and_its_answers(description):
 async def test_nothing_else_is_taken_or_sent_than_described(description):
     for name, schema in description["components"]["schemas"].items():
         assert schema["additionalProperties"] is False, name
+
+
+async def test_every_field_of_a_request_is_in_the_docs():
+    docs = (Path(__file__).parents[3] / "docs/openai.md").read_text()
+    for name in ChatCompletionRequest.model_fields:
+        assert re.search(rf"`{name}\b", docs), name
 
 
 async def test_retry_headers_are_described_where_they_are_sent(description):

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
+from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from llamawire.v1 import (
@@ -242,6 +243,41 @@ async def test_a_connection_that_breaks_in_a_stream_is_no_server_that_is_not_rea
     with pytest.raises(ServiceError) as caught:
         await collect(remote)
     assert caught.value.condition is Condition.NOT_READY
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("details", [None, "another program's"])
+async def test_a_server_that_goes_away_after_it_has_begun(remote, servicer, streamed, details):
+    """It sends its metadata as it begins: after that, work was done, though no answer had come."""
+
+    async def fail(context: grpc.aio.ServicerContext) -> None:
+        await context.send_initial_metadata((("x-request-id", "call-1"),))
+        await asyncio.sleep(0.1)  # what comes together with the end of a call, gRPC may lose
+        if details is not None:
+            status = status_pb2.Status(code=grpc.StatusCode.UNAVAILABLE.value[0], message=details)
+            status.details.add().Pack(error_details_pb2.ErrorInfo(reason="RESET", domain="a-proxy"))
+            context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+        await context.abort(grpc.StatusCode.UNAVAILABLE, details or "Socket closed")
+
+    servicer.fails, servicer.num_chunks = fail, 0
+    with pytest.raises(ServiceError) as caught:
+        await (collect(remote) if streamed else remote.create_chat_completion(REQUEST, CALL))
+    assert caught.value.condition is Condition.ENGINE
+    assert caught.value.message == "the connection to the model server broke"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_server_that_says_that_no_work_was_done_is_believed(remote, servicer, streamed):
+    error = ServiceError(Condition.NOT_READY, "DRAINING", "the server is shutting down")
+
+    async def fail(context: grpc.aio.ServicerContext) -> None:
+        await context.send_initial_metadata((("x-request-id", "call-1"),))
+        await failing(error)(context)
+
+    servicer.fails, servicer.num_chunks = fail, 0
+    with pytest.raises(ServiceError) as caught:
+        await (collect(remote) if streamed else remote.create_chat_completion(REQUEST, CALL))
+    assert (caught.value.condition, caught.value.reason) == (Condition.NOT_READY, "DRAINING")
 
 
 async def test_an_exception_in_the_other_server_tells_nothing_of_itself(remote, servicer, caplog):

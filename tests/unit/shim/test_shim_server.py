@@ -150,8 +150,12 @@ async def test_a_call_that_outlives_the_grace_is_told_so(service, chat_body, cal
         await serving.server.stop(grace_seconds=0)
         response = await answering
     assert service.cancelled.is_set()
-    assert response.status_code == 503
-    assert response.json()["error"]["message"] == "the server is stopping"
+    # Not 503, which OpenAI's clients repeat: work was done.
+    assert response.status_code == 500
+    assert response.headers["x-should-retry"] == "false"
+    error = response.json()["error"]
+    assert error["code"] == "inference_error"
+    assert error["message"] == "the server stopped before the answer was complete"
 
 
 async def test_a_stream_that_outlives_the_grace_is_told_so(service, script, chat_body, caller, caplog):
@@ -166,7 +170,12 @@ async def test_a_stream_that_outlives_the_grace_is_told_so(service, script, chat
             events += [line async for line in lines if line]
     assert service.cancelled.is_set()
     assert service.cleaned_up.is_set()
-    assert json.loads(events[-1].removeprefix("data: "))["error"]["message"] == "the server is stopping"
+    assert json.loads(events[-1].removeprefix("data: "))["error"] == {
+        "message": "the server stopped before the answer was complete",
+        "type": "inference_error",
+        "param": None,
+        "code": "inference_error",
+    }
     assert "Hello" in events[-2]
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
@@ -205,6 +214,8 @@ async def test_work_that_begins_after_the_end_is_refused(service, chat_body):
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as caller:
         response = await caller.post("/v1/chat/completions", json=chat_body)
     assert response.status_code == 503
+    assert response.headers["retry-after"] == "10"
+    assert service.requests == []
 
 
 async def test_a_server_that_never_started_can_be_stopped(service):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import time
 from typing import Any
 
 import pytest
@@ -340,6 +341,16 @@ def test_the_older_function_calling():
     assert answered.role == chat_pb2.ROLE_TOOL
     assert answered.content == "sunny"
     assert answered.tool_call_id == asked.tool_calls[0].id != ""
+
+
+def test_a_long_history_of_function_calls_takes_no_longer_than_another():
+    asked = {"role": "assistant", "function_call": {"name": "f", "arguments": ""}}
+    answer = {"role": "function", "name": "f", "content": "1"}
+    request = validate({"model": "m", "messages": [asked, *[answer] * 16_000]}, allow_unknown_fields=False)
+    began = time.process_time()
+    message = to_chat_request(request)
+    assert time.process_time() - began < 2, "looking for the call from each answer takes 6 s and more"
+    assert len({answer.tool_call_id for answer in message.messages[1:]}) == 1
 
 
 def test_a_function_s_answer_is_to_the_last_call_of_it():
