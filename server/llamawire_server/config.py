@@ -55,7 +55,7 @@ class ModelSettings:
     """A Jinja template, or a path to one, in place of the GGUF's own."""
 
     reasoning_format: str | None = None
-    """How the model marks its reasoning. None: found out from its template."""
+    """How the model marks its reasoning. Read and kept; reasoning is not told apart from the answer yet."""
 
     keep_alive: float | None = None
     """Seconds that the model stays loaded when idle. None: for ever; 0: not at all; negative: for ever."""

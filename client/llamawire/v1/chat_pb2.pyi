@@ -209,7 +209,7 @@ class ChatCompletionRequest(google.protobuf.message.Message):
     temperature: builtins.float
     """Divides the logits before sampling. 0 is greedy: always the likeliest token. [0, 2]; default 1.0."""
     top_p: builtins.float
-    """Nucleus sampling: keep the likeliest tokens that together reach this probability. (0, 1]; default 0.95.
+    """Nucleus sampling: keep the likeliest tokens that together reach this probability. [0, 1]; default 0.95.
     1 switches it off; 0 keeps the likeliest token alone.
     """
     top_k: builtins.int
@@ -246,7 +246,7 @@ class ChatCompletionRequest(google.protobuf.message.Message):
     """Names the end user. Accepted; has no effect. At most 512 bytes."""
     @property
     def messages(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Message]:
-        """The conversation so far, oldest first. At least one message."""
+        """The conversation so far, oldest first. 1 to 16,384 messages."""
 
     @property
     def stop(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
@@ -254,15 +254,15 @@ class ChatCompletionRequest(google.protobuf.message.Message):
 
     @property
     def stop_token_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
-        """Tokens that end a choice; their text is not part of it. Each in [0, vocabulary size)."""
+        """Tokens that end a choice; their text is not part of it. At most 256, each in [0, vocabulary size)."""
 
     @property
     def logit_bias(self) -> google.protobuf.internal.containers.ScalarMap[builtins.int, builtins.float]:
-        """Added to the logits of tokens, by token id. Each in [-100, 100]; -100 in effect bans a token."""
+        """Added to the logits of tokens, by token id. At most 1,024, each in [-100, 100]; -100 in effect bans a token."""
 
     @property
     def tools(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Tool]:
-        """Functions the model may call."""
+        """Functions the model may call. At most 128."""
 
     @property
     def tool_choice(self) -> global___ToolChoice:
@@ -274,7 +274,7 @@ class ChatCompletionRequest(google.protobuf.message.Message):
 
     @property
     def chat_template_kwargs(self) -> google.protobuf.struct_pb2.Struct:
-        """More variables for the chat template, such as {"enable_thinking": false}."""
+        """More variables for the chat template, such as {"enable_thinking": false}. At most 64 KiB."""
 
     @property
     def prediction(self) -> global___Prediction:

@@ -26,7 +26,7 @@ class TokenizeRequest(google.protobuf.message.Message):
     model: builtins.str
     """The model's name. Required."""
     text: builtins.str
-    """The text."""
+    """The text. At most 1 MiB: everybody waits while it is tokenized."""
     add_special: builtins.bool
     """Whether to add the tokens that the model wants around a text, such as a begin-of-sequence token. Default true."""
     parse_special: builtins.bool
@@ -89,7 +89,7 @@ class DetokenizeRequest(google.protobuf.message.Message):
     """Whether to write control tokens out as their names. Default false: they are left out."""
     @property
     def tokens(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
-        """The tokens, each in [0, vocabulary size)."""
+        """The tokens, at most 1,048,576, each in [0, vocabulary size)."""
 
     def __init__(
         self,

@@ -69,7 +69,6 @@ class ModelStatus:
     entry: ModelEntry
     state: State
     load_progress: float = 0.0
-    failure: str = ""
     num_requests: int = 0
     worker: WorkerProcess | None = None
 
@@ -140,7 +139,7 @@ class Pool:
             self._release(slot)
 
     def statuses(self) -> dict[Path, ModelStatus]:
-        """The models that are loaded, on their way in or out, or failed, by file."""
+        """The models that are loaded or on their way in, by file."""
         return {path: self._status(slot) for path, slot in self._slots.items()}
 
     def failure(self, path: Path) -> str | None:
@@ -325,7 +324,6 @@ class Pool:
             entry=slot.entry,
             state=slot.state,
             load_progress=slot.load_progress,
-            failure=self._failures.get(slot.entry.path, ""),
             num_requests=slot.num_leases,
             worker=slot.worker,
         )
