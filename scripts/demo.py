@@ -203,7 +203,7 @@ def milliseconds(duration: Duration) -> str:
 GO_ON = """
 To go on:
   make serve                            the same server, on 127.0.0.1:50051 (gRPC) and 127.0.0.1:8080 (HTTP)
-  llamawire chat "Hello"                from another terminal, with .venv activated
+  llamawire chat --max-tokens 64 "Hi!"  from another terminal, with .venv activated
   curl 127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\
     -d '{"model": "smollm2", "messages": [{"role": "user", "content": "Hello"}]}'
 Stubs for other languages come from proto/; OpenAI's SDKs take http://127.0.0.1:8080/v1 as base URL."""
