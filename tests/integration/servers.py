@@ -13,6 +13,8 @@ from types import TracebackType
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 
 from llamawire.v1 import chat_pb2, chat_pb2_grpc, model_pb2, model_pb2_grpc, tokenizer_pb2_grpc
 
@@ -98,3 +100,12 @@ def ask(content: str, **fields: object) -> chat_pb2.ChatCompletionRequest:
     values: dict[str, object] = {"model": "smollm2", "temperature": 0, "max_tokens": 16, **fields}
     message = chat_pb2.Message(role=chat_pb2.ROLE_USER, content=content)
     return chat_pb2.ChatCompletionRequest(messages=[message], **values)  # type: ignore[arg-type]
+
+
+def reason_of(error: grpc.RpcError) -> str:
+    """What clients decide on: the reason of an error's ErrorInfo, which comes first among its details."""
+    status = rpc_status.from_call(error)
+    assert status is not None
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    return info.reason

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import pytest
+from callers import wait_until
 from servers import RunningServer, ask, launch
 
 from llamawire.v1 import tokenizer_pb2
@@ -22,17 +22,9 @@ SHORT = ask("Say hi.", max_tokens=3, logit_bias=NEVER)
 PATIENCE_SECONDS = 20
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Poll until something holds; what it takes is not asserted, only that it comes."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.01)
-
-
 def assert_free(server: RunningServer) -> None:
     """Nobody's work is left: in the server's own count, and in the worker, which has a slot for this request."""
-    wait_until(lambda: server.model().active_requests == 0)
+    wait_until(lambda: server.model().active_requests == 0, PATIENCE_SECONDS)
     answer = server.chat.CreateChatCompletion(SHORT, timeout=PATIENCE_SECONDS)
     assert answer.usage.completion_tokens == 3
 
@@ -68,7 +60,7 @@ def test_a_cancel_while_decoding_frees_the_sequence(idle: RunningServer) -> None
 
 def test_a_cancel_during_prefill_frees_the_sequence(idle: RunningServer) -> None:
     call = idle.chat.StreamChatCompletion(LONG_PROMPT)
-    wait_until(lambda: idle.model().active_requests == 1)
+    wait_until(lambda: idle.model().active_requests == 1, PATIENCE_SECONDS)
     call.cancel()
     assert_free(idle)
     with pytest.raises(grpc.RpcError) as caught:
@@ -86,7 +78,7 @@ def test_a_deadline_ends_the_work(idle: RunningServer, request_: object) -> None
 
 def test_a_cancel_of_a_whole_answer_ends_the_work(idle: RunningServer) -> None:
     future = idle.chat.CreateChatCompletion.future(LONG)
-    wait_until(lambda: idle.model().active_requests == 1)
+    wait_until(lambda: idle.model().active_requests == 1, PATIENCE_SECONDS)
     future.cancel()
     assert_free(idle)
 
@@ -102,7 +94,7 @@ def test_who_leaves_the_queue_or_runs_out_of_time_in_it_is_never_computed(server
         next(iter(late))
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline counts in line"
     waiting.cancel()
-    wait_until(lambda: server.model().active_requests == 9)
+    wait_until(lambda: server.model().active_requests == 9, PATIENCE_SECONDS)
     running.pop().cancel()
     chunks = list(last)
     assert chunks[-1].usage.completion_tokens == 3, "a freed slot goes to the next in line"

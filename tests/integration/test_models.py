@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,29 +13,21 @@ import grpc
 import llama_cpp
 import numpy
 import pytest
+from callers import wait_until
 from gguf import GGUFWriter
 from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
-from servers import RunningServer, StartServer, ask, launch
+from servers import RunningServer, StartServer, ask, launch, reason_of
 
 from llamawire.v1 import chat_pb2, model_pb2, tokenizer_pb2
 
 NUM_CALLERS = 48
-PATIENCE_SECONDS = 60
 
 UNLOADED = model_pb2.MODEL_STATE_UNLOADED
 LOADING = model_pb2.MODEL_STATE_LOADING
 READY = model_pb2.MODEL_STATE_READY
 FAILED = model_pb2.MODEL_STATE_FAILED
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    """Poll until something holds; what it takes is not asserted, only that it comes."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.01)
 
 
 def answer(server: RunningServer, model: str) -> chat_pb2.ChatCompletion:
@@ -51,14 +42,6 @@ def failure(server: RunningServer, model: str) -> grpc.RpcError:
     with pytest.raises(grpc.RpcError) as caught:
         answer(server, model)
     return caught.value
-
-
-def reason_of(error: grpc.RpcError) -> str:
-    status = rpc_status.from_call(error)
-    assert status is not None
-    info = error_details_pb2.ErrorInfo()
-    assert status.details[0].Unpack(info)
-    return info.reason
 
 
 def states(server: RunningServer) -> dict[str, int]:

@@ -51,7 +51,8 @@ class Vocabulary:
         """
         tokens: list[int] = []
         # What is added at a text's end would be added at the end of its first segment.
-        is_whole = not parse_special or (add_special and llama_cpp.llama_vocab_get_add_eos(self._vocabulary))
+        adds_end = add_special and llama_cpp.llama_vocab_get_add_eos(self._vocabulary)
+        is_whole = not parse_special or adds_end or len(text) <= SEGMENT_LENGTH
         for number, segment in enumerate([text] if is_whole else self._segments(text)):
             tokens += self._tokenize(segment, add_special and number == 0, parse_special)
             if limit is not None and len(tokens) > limit:
