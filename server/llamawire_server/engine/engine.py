@@ -20,7 +20,7 @@ class DecodeError(Exception):
 
 
 class CacheFullError(DecodeError):
-    """No cells were found for a batch; nothing of it was stored."""
+    """No cells were found for a batch."""
 
 
 class Runner(Protocol):
@@ -37,7 +37,7 @@ class Runner(Protocol):
         ...
 
     def run(self, slices: list[Slice]) -> Mapping[Sequence, int]:
-        """Compute the slices in one batch, fork whoever samples beside a slice's own sequence, and sample.
+        """Compute the slices, fork whoever samples beside a slice's own sequence, and sample.
 
         Raises DecodeError, after which the cells of these slices may or may not be there.
         """
@@ -99,6 +99,8 @@ class Engine:
             sampled = self._runner.run(step.slices)
         except CacheFullError:
             # The scheduler's count and llama.cpp's disagree (a sliding window's padding, for one).
+            for piece in step.slices:
+                self._runner.truncate(piece.slot, piece.start)
             if self.scheduler.preempt_youngest():
                 return []
             sampled, failed = self._run_alone(step.slices)

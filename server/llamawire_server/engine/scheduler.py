@@ -19,6 +19,9 @@ from llamawire_server.engine.sequence import FinishReason, Prefill, Sequence
 # prompt would be preempted again within a few steps.
 HEADROOM_TOKENS = 16
 
+# llama.cpp attends in tiles of so many tokens: a wide slice of another length fills its last one for nothing.
+TILE_TOKENS = 64
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -48,6 +51,11 @@ class Slice:
     samples: tuple[Sequence, ...]
     """Who samples a token from the last position's logits: nobody in the middle of a prompt; the sequence
     itself; at a prompt's end also the siblings, which fork from it first."""
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether it is to be computed in a wide batch; it is so as a whole or not at all."""
+        return self.start < self.sequence.num_wide_tokens
 
 
 @dataclass(eq=False)
@@ -212,7 +220,7 @@ class Scheduler:
         for prefill in sorted(self._prefilling, key=lambda entry: entry.leader.num_pending_tokens):
             if prefill is self._prefilling[0]:
                 reserved = 0
-            length = min(prefill.leader.num_pending_tokens, budget - reserved)
+            length = _cut(prefill.leader, min(prefill.leader.num_pending_tokens, budget - reserved))
             if length > 0:
                 yield prefill, length
                 budget -= length
@@ -263,3 +271,11 @@ class Scheduler:
             self._released_slots.append(sequence.slot)
         sequence.slot = None
         sequence.num_computed_tokens = sequence.num_shared_tokens = 0
+
+
+def _cut(sequence: Sequence, length: int) -> int:
+    """As many of the next `length` tokens as are all to be computed in wide batches, or all in narrow ones."""
+    num_wide = min(length, sequence.num_wide_tokens - sequence.num_computed_tokens)
+    if num_wide <= 0:
+        return length
+    return num_wide - num_wide % TILE_TOKENS or num_wide

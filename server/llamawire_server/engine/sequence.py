@@ -7,6 +7,12 @@ from enum import Enum
 
 import msgspec
 
+# Prompts are computed in wide batches as far as whole ones go, and everything else in narrow ones. llama.cpp attends
+# by another path from 64 tokens a batch on, which is up to 1.4 times as fast for long prompts; but its last bits
+# depend on where the cells lie, and with quantised weights a last bit grows to tenths of a logit. In narrow batches a
+# token's logits are the same bits whoever shares the batch, so that most answers don't depend on their company.
+WIDE_TOKENS = 512
+
 
 class FinishReason(Enum):
     """Why a sequence ended."""
@@ -74,6 +80,11 @@ class Sequence:
     @property
     def num_output_tokens(self) -> int:
         return len(self.tokens) - self.num_prompt_tokens
+
+    @property
+    def num_wide_tokens(self) -> int:
+        """Leading tokens of the prompt that are computed in wide batches."""
+        return self.num_prompt_tokens // WIDE_TOKENS * WIDE_TOKENS
 
     @property
     def num_pending_tokens(self) -> int:

@@ -11,6 +11,8 @@ from llamawire_server.engine.sequence import SamplingParameters, Sequence
 
 pytest.importorskip("llama_cpp", reason="the sampler's module needs llama.cpp; these tests need no model")
 
+import llama_cpp
+
 from llamawire_server.engine.runner.sampler import Sampler
 
 VOCABULARY_SIZE = 8
@@ -75,3 +77,45 @@ def test_the_best_token_is_the_formulas_and_the_logits_stay_as_they_were(
         assert scores[chosen] == pytest.approx(max(scores), abs=1e-3)
         assert np.array_equal(logits, before), "siblings sample from the same row"
     sampler.close()
+
+
+def random_sequence(seed: int, index: int = 0) -> Sequence:
+    sampling = SamplingParameters(
+        temperature=1.0,
+        top_p=1.0,
+        top_k=0,
+        min_p=0.0,
+        frequency_penalty=0.0,
+        presence_penalty=0.0,
+        repeat_penalty=1.0,
+        seed=seed,
+        logit_bias={},
+    )
+    return Sequence(1, index, [1], 1, 100, sampling)
+
+
+def draws(sequence: Sequence, num_tokens: int) -> list[int]:
+    """The seeds that the sampler draws with, place by place."""
+    seeds: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        init = llama_cpp.llama_sampler_init_dist
+        patch.setattr(llama_cpp, "llama_sampler_init_dist", lambda seed: seeds.append(seed) or init(seed))
+        patch.setattr(llama_cpp, "llama_sampler_sample", lambda chain, context, output: 1)
+        sampler = Sampler(sequence)
+        logits = np.zeros(VOCABULARY_SIZE, np.float32)
+        seeds.clear()
+        while len(seeds) < num_tokens:
+            sequence.tokens.append(sampler.sample(sequence, logits, None, 0))
+        sampler.close()
+    return seeds
+
+
+def test_what_is_drawn_depends_on_the_seed_the_choice_and_the_place_alone() -> None:
+    whole = draws(random_sequence(7), 50)
+    assert len(set(whole)) == 50
+    resumed = random_sequence(7)
+    resumed.tokens += [1] * 20
+    assert draws(resumed, 30) == whole[20:], "in the middle as from the beginning"
+    assert draws(random_sequence(7, index=1), 50) == draws(random_sequence(8), 50)
+    assert not set(draws(random_sequence(8), 50)) & set(whole)
+    assert draws(random_sequence(-1), 1) != whole[:1]

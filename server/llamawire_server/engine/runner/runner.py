@@ -12,6 +12,7 @@ import llama_cpp
 import numpy as np
 
 from llamawire_server.engine.engine import CacheFullError, DecodeError
+from llamawire_server.engine.runner.batches import Piece, batches
 from llamawire_server.engine.runner.model import LoadedModel
 from llamawire_server.engine.runner.sampler import Logits, Sampler
 from llamawire_server.engine.runner.threads import ThreadCount
@@ -44,7 +45,15 @@ class LlamaRunner:
         return self.vocabulary.end_token_ids
 
     def run(self, slices: list[Slice]) -> Mapping[Sequence, int]:
-        outputs = self._batch.fill(slices)
+        sampled: dict[Sequence, int] = {}
+        for batch in batches(slices):
+            # The logits are llama.cpp's own memory, which the next batch overwrites.
+            self._decode(batch, sampled)
+        return sampled
+
+    def _decode(self, batch: list[Piece], sampled: dict[Sequence, int]) -> None:
+        """Compute a batch, and sample for whoever samples from it."""
+        outputs = self._batch.fill(batch)
         wall, cpu = time.monotonic(), time.process_time()
         code = llama_cpp.llama_decode(self._context, self._batch.struct)
         self._threads.observe(time.process_time() - cpu, time.monotonic() - wall)
@@ -52,14 +61,12 @@ class LlamaRunner:
             raise CacheFullError("llama.cpp found no cells for the batch")
         if code != 0:
             raise DecodeError(f"llama_decode returned {code}")
-        sampled: dict[Sequence, int] = {}
         for piece, output in outputs:
             logits = self._logits(output)
             for sequence in piece.samples:
                 if sequence is not piece.sequence:
                     llama_cpp.llama_memory_seq_cp(self._memory, piece.slot, sequence.slot, -1, -1)
                 sampled[sequence] = self._sampler(sequence).sample(sequence, logits, self._context, output)
-        return sampled
 
     def truncate(self, slot: int, num_tokens: int) -> None:
         llama_cpp.llama_memory_seq_rm(self._memory, slot, num_tokens, -1)
@@ -114,20 +121,19 @@ class Batch:
             logits=self._outputs.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
         )
 
-    def fill(self, slices: list[Slice]) -> list[tuple[Slice, int]]:
-        """Lay the slices out; gives those that sample, each with the number of the token they sample from."""
+    def fill(self, pieces: list[Piece]) -> list[tuple[Slice, int]]:
+        """Lay the pieces out; gives the slices that sample here, each with the number of the token to sample from."""
         outputs: list[tuple[Slice, int]] = []
         at = 0
-        for piece in slices:
-            end = at + piece.length
-            stop = piece.start + piece.length
-            self._tokens[at:end] = piece.sequence.tokens[piece.start : stop]
-            self._positions[at:end] = range(piece.start, stop)
-            self._slots[at:end] = piece.slot
+        for whole, start, stop in pieces:
+            end = at + stop - start
+            self._tokens[at:end] = whole.sequence.tokens[start:stop]
+            self._positions[at:end] = range(start, stop)
+            self._slots[at:end] = whole.slot
             self._outputs[at:end] = 0
-            if piece.samples:
+            if whole.samples and stop == whole.start + whole.length:
                 self._outputs[end - 1] = 1
-                outputs.append((piece, end - 1))
+                outputs.append((whole, end - 1))
             at = end
         self.struct.n_tokens = at
         return outputs

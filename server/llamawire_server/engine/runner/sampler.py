@@ -12,9 +12,17 @@ from llamawire_server.engine.sequence import SamplingParameters, Sequence
 
 Logits = npt.NDArray[np.float32]
 
+_MASK_64 = 2**64 - 1
+
+# llama.cpp takes the largest 32-bit seed for "choose one yourself".
+_NUM_SEEDS = 2**32 - 1
+
 
 class Sampler:
-    """The sampling state of one sequence: its chain in llama.cpp, its random numbers, its counts of tokens.
+    """The sampling state of one sequence: its chain in llama.cpp, and its counts of tokens.
+
+    Its random numbers depend on the seed, the choice and the token's place alone, so that a sequence goes on
+    anywhere as it would have gone on here.
 
     Order: logit_bias, repeat_penalty, frequency and presence penalties, top_k, temperature, top_p, min_p. The
     temperature comes before top_p, as OpenAI's API and vLLM have it (llama.cpp's own default is the reverse).
@@ -32,7 +40,8 @@ class Sampler:
             or parameters.frequency_penalty
             or parameters.presence_penalty
         )
-        self._chain = None if self._is_greedy else _chain(parameters, sequence.index)
+        self._seed = _mix(parameters.seed + sequence.index)
+        self._chain = None if self._is_greedy else _chain(parameters)
 
     def close(self) -> None:
         """Free the chain. The sampler can't be used afterwards."""
@@ -45,6 +54,7 @@ class Sampler:
 
         logits: float32, (vocabulary size,), llama.cpp's own memory; it is the same after the call.
         """
+        self._draw_anew(sequence.num_output_tokens)
         if not self._adjusts:
             return self._choose(logits, context, output)
         tokens, adjusted = self._adjust(sequence, logits)
@@ -55,6 +65,15 @@ class Sampler:
         finally:
             # Siblings sample from the same row.
             logits[tokens] = original
+
+    def _draw_anew(self, place: int) -> None:
+        """Let the chain draw the random number of the sequence's output token number `place`."""
+        if self._chain is None:
+            return
+        last = llama_cpp.llama_sampler_chain_n(self._chain) - 1
+        llama_cpp.llama_sampler_free(llama_cpp.llama_sampler_chain_remove(self._chain, last))
+        seed = _mix(self._seed + place) % _NUM_SEEDS
+        llama_cpp.llama_sampler_chain_add(self._chain, llama_cpp.llama_sampler_init_dist(seed))
 
     def _choose(self, logits: Logits, context: Any, output: int) -> int:
         if self._chain is None:
@@ -95,7 +114,15 @@ class Sampler:
         return tokens, values.astype(np.float32)
 
 
-def _chain(parameters: SamplingParameters, index: int) -> Any:
+def _mix(number: int) -> int:
+    """64 bits that look random, from a number that need not (splitmix64: Steele, Lea, Flood, OOPSLA 2014)."""
+    mixed = (number + 0x9E3779B97F4A7C15) & _MASK_64
+    mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK_64
+    mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK_64
+    return mixed ^ (mixed >> 31)
+
+
+def _chain(parameters: SamplingParameters) -> Any:
     chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
 
     def add(sampler: Any) -> None:
@@ -108,6 +135,5 @@ def _chain(parameters: SamplingParameters, index: int) -> Any:
         add(llama_cpp.llama_sampler_init_top_p(parameters.top_p, 1))
     if parameters.min_p > 0:
         add(llama_cpp.llama_sampler_init_min_p(parameters.min_p, 1))
-    # llama.cpp takes the largest 32-bit seed for "choose one yourself".
-    add(llama_cpp.llama_sampler_init_dist((parameters.seed + index) % (2**32 - 1)))
+    add(llama_cpp.llama_sampler_init_dist(0))  # stands for the one that each token gets
     return chain

@@ -1,0 +1,43 @@
+"""Which of a step's tokens go into which of llama.cpp's batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from llamawire_server.engine.scheduler import TILE_TOKENS, Slice
+
+# From a tile's tokens on, llama.cpp takes its wide path.
+NARROW_TOKENS = TILE_TOKENS - 1
+
+
+class Piece(NamedTuple):
+    """Part of a slice: its sequence's tokens in [start, stop)."""
+
+    whole: Slice
+    start: int
+    stop: int
+
+
+def batches(slices: list[Slice]) -> Iterator[list[Piece]]:
+    """The slices in narrow batches, as few as there can be, and then in a wide one."""
+    wide: list[Piece] = []
+    narrow: list[Piece] = []
+    room = NARROW_TOKENS
+    for whole in slices:
+        start, end = whole.start, whole.start + whole.length
+        if whole.is_wide:
+            wide.append(Piece(whole, start, end))
+            continue
+        while start < end:
+            stop = min(end, start + room)
+            narrow.append(Piece(whole, start, stop))
+            room -= stop - start
+            start = stop
+            if not room:
+                yield narrow
+                narrow, room = [], NARROW_TOKENS
+    if narrow:
+        yield narrow
+    if wide:
+        yield wide
