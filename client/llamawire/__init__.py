@@ -32,6 +32,7 @@ from llamawire.errors import (
     from_rpc_error,
 )
 from llamawire.handler import AsyncStreamHandler, StreamHandler
+from llamawire.model_stream import AsyncModelLoad, AsyncModelWatch, ModelLoad, ModelNews, ModelWatch
 from llamawire.stream import AsyncChatStream, ChatStream
 
 __all__ = [
@@ -59,6 +60,12 @@ __all__ = [
     "StreamHandler",
     "Timings",
     "ToolCall",
+    # Models
+    "AsyncModelLoad",
+    "AsyncModelWatch",
+    "ModelLoad",
+    "ModelNews",
+    "ModelWatch",
     # Errors
     "AuthenticationError",
     "ConnectionFailedError",

@@ -11,10 +11,12 @@ import grpc
 
 from llamawire import channel as channels
 from llamawire.attempts import Attempts, CallDefaults, CallOptions
-from llamawire.chat_request import ChatOptions, request
+from llamawire.chat_request import ChatOptions, request, waits_for_model
 from llamawire.completion import Completion
 from llamawire.metadata import Metadata, to_pairs
-from llamawire.stream import AioStreamedCall, AsyncChatStream
+from llamawire.model_stream import AsyncModelLoad, AsyncModelWatch
+from llamawire.response_stream import OpenAioCall
+from llamawire.stream import AsyncChatStream
 from llamawire.v1 import chat_pb2, chat_pb2_grpc, model_pb2, model_pb2_grpc, tokenizer_pb2, tokenizer_pb2_grpc
 
 if TYPE_CHECKING:
@@ -84,8 +86,11 @@ class AsyncChat:
         **options: Unpack[ChatOptions],
     ) -> Completion:
         """The whole answer at once. The request is made of the options, of a proto, or of both (`request`)."""
-        attempts = self._defaults.begin(timeout_seconds, call_metadata, request_id)
-        proto = await _call(self._stub.CreateChatCompletion, request(base, **options), attempts)
+        message = request(base, **options)
+        attempts = self._defaults.begin(
+            timeout_seconds, call_metadata, request_id, waits_for_model=waits_for_model(message)
+        )
+        proto = await _call(self._stub.CreateChatCompletion, message, attempts)
         return Completion(proto, attempts.request_id)
 
     def stream(
@@ -99,14 +104,11 @@ class AsyncChat:
         **options: Unpack[ChatOptions],
     ) -> AsyncChatStream:
         """The answer as it is generated. The call begins now; what fails, fails while the stream is read."""
-        proto = request(base, **options)
-
-        def open_call(attempts: Attempts) -> AioStreamedCall:
-            return self._stub.StreamChatCompletion(
-                proto, timeout=attempts.remaining_seconds, metadata=attempts.metadata
-            )
-
-        return AsyncChatStream(open_call, self._defaults.begin(timeout_seconds, call_metadata, request_id))
+        message = request(base, **options)
+        attempts = self._defaults.begin(
+            timeout_seconds, call_metadata, request_id, waits_for_model=waits_for_model(message)
+        )
+        return AsyncChatStream(_opener(self._stub.StreamChatCompletion, message), attempts)
 
 
 class AsyncModels:
@@ -125,6 +127,26 @@ class AsyncModels:
         """One model. Raises ModelNotFoundError where none has the name."""
         message = model_pb2.GetModelRequest(name=name)
         return (await _call(self._stub.GetModel, message, self._defaults.begin(**call))).model
+
+    def load(self, name: str, **call: Unpack[CallOptions]) -> AsyncModelLoad:
+        """Load a model, and tell how far it is. The call begins now; what fails, fails while the stream is read."""
+        open_call = _opener(self._stub.LoadModel, model_pb2.LoadModelRequest(name=name))
+        return AsyncModelLoad(open_call, self._defaults.begin(**call))
+
+    async def unload(
+        self, name: str, *, cancel_running: bool = False, **call: Unpack[CallOptions]
+    ) -> model_pb2.Model:
+        """Unload a model once its requests are done, or cancel them, and give it as it stands then."""
+        message = model_pb2.UnloadModelRequest(name=name, cancel_running=cancel_running)
+        return (await _call(self._stub.UnloadModel, message, self._defaults.begin(**call))).model
+
+    def watch(self, *names: str, **call: Unpack[CallOptions]) -> AsyncModelWatch:
+        """News of the models with these names, or of all, until the stream is closed.
+
+        A timeout ends it, too, the client's own among them; `timeout_seconds=math.inf` is none.
+        """
+        open_call = _opener(self._stub.WatchModels, model_pb2.WatchModelsRequest(names=names))
+        return AsyncModelWatch(open_call, self._defaults.begin(**call))
 
 
 class AsyncTokenizer:
@@ -174,7 +196,9 @@ class AsyncTokenizer:
     ) -> tokenizer_pb2.CountChatTokensResponse:
         """How long the prompt of a chat request would be, and how long it may be."""
         message = tokenizer_pb2.CountChatTokensRequest(request=request(base, **options))
-        attempts = self._defaults.begin(timeout_seconds, call_metadata, request_id)
+        attempts = self._defaults.begin(
+            timeout_seconds, call_metadata, request_id, waits_for_model=waits_for_model(message.request)
+        )
         return await _call(self._stub.CountChatTokens, message, attempts)
 
 
@@ -182,6 +206,12 @@ def _open_channel(target: str, credentials: grpc.ChannelCredentials | None) -> g
     if credentials is None:
         return grpc.aio.insecure_channel(target, channels.OPTIONS)
     return grpc.aio.secure_channel(target, credentials, channels.OPTIONS)
+
+
+def _opener(
+    method: grpc.aio.UnaryStreamMultiCallable[_Request, _Response], message: _Request
+) -> OpenAioCall[_Response]:
+    return lambda attempts: method(message, timeout=attempts.remaining_seconds, metadata=attempts.metadata)
 
 
 async def _call(

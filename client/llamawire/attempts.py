@@ -20,6 +20,9 @@ MAX_BACKOFF_SECONDS = 5.0
 # A server that asks for a longer wait than this is not waited for: the caller should know at once.
 MAX_WAIT_SECONDS = 60.0
 
+# The reason of a call that did not want to wait for its model.
+MODEL_LOADING = "MODEL_LOADING"
+
 
 class CallOptions(TypedDict, total=False):
     """What every method takes beside its own arguments."""
@@ -50,14 +53,17 @@ class CallDefaults:
         timeout_seconds: float | None = None,
         call_metadata: Metadata | None = None,
         request_id: str | None = None,
+        *,
+        waits_for_model: bool = True,
     ) -> Attempts:
-        """The attempts of a new call; its time runs from now."""
+        """The attempts of a new call; its time runs from now. See `Attempts`."""
         metadata, request_id = with_request_id((*self.metadata, *to_pairs(call_metadata)), request_id)
         return Attempts(
             timeout_seconds=self.timeout_seconds if timeout_seconds is None else timeout_seconds,
             retries=self.retries,
             metadata=metadata,
             request_id=request_id,
+            waits_for_model=waits_for_model,
         )
 
 
@@ -75,14 +81,17 @@ class Attempts:
         retries: int,
         metadata: Pairs,
         request_id: str,
+        waits_for_model: bool = True,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        """waits_for_model: whether a call that finds its model not loaded yet is tried again, as others are."""
         self.metadata = metadata
         self.request_id = request_id
         self._clock = clock
         self._jitter = jitter
         self._retries_left = retries
+        self._waits_for_model = waits_for_model
         self._backoff_seconds = INITIAL_BACKOFF_SECONDS
         is_bounded = timeout_seconds is not None and not math.isinf(timeout_seconds)
         self._deadline = clock() + timeout_seconds if timeout_seconds is not None and is_bounded else None
@@ -106,6 +115,8 @@ class Attempts:
         error = from_rpc_error(rpc_error, self.request_id)
         if isinstance(error, ConnectionFailedError) and cast("grpc.Call", rpc_error).initial_metadata():
             # The server sends its metadata as it begins to work, and only its own errors say that none was done.
+            may_retry = False
+        if error.reason == MODEL_LOADING and not self._waits_for_model:
             may_retry = False
         if not (may_retry and error.retryable and self._retries_left > 0):
             raise error from rpc_error

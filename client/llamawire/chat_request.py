@@ -56,6 +56,9 @@ class ChatOptions(TypedDict, total=False):
     user: str | None
     metadata: Mapping[str, str] | None
     """The request's own notes. What rides beside the call is `call_metadata`."""
+    wait_for_model: bool | None
+    """Whether to wait for a model that is not loaded. False: the call raises UnavailableError at once, and is not
+    tried again, while the model is being loaded."""
 
 
 def request(
@@ -80,6 +83,11 @@ def request(
             built.ClearField(name)  # type: ignore[arg-type]  # the names were looked up above
     built.MergeFrom(chat_pb2.ChatCompletionRequest(**fields))
     return built
+
+
+def waits_for_model(message: chat_pb2.ChatCompletionRequest) -> bool:
+    """Whether a request is to wait for its model."""
+    return message.wait_for_model if message.HasField("wait_for_model") else True
 
 
 def to_tool(value: ToolLike) -> chat_pb2.Tool:

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from google.protobuf import json_format
-
 from llamawire.channel import DEFAULT_TARGET
 from llamawire.chat_request import ChatOptions
 from llamawire.client import Client
 from llamawire.errors import ConnectionFailedError, LlamawireError
+from llamawire.models_command import add_models_command, run_models_command
 from llamawire.terminal import TerminalChat
 from llamawire.v1 import model_pb2
 
@@ -39,10 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         with Client(arguments.target, timeout_seconds=arguments.timeout) as client:
+            exit_code = 0
             if arguments.command == "chat":
                 _chat(client, arguments, parser)
             else:
-                _list_models(client, as_json=arguments.json)
+                exit_code = run_models_command(client, arguments)
         sys.stdout.flush()  # here, where a reader who has left is still met
     except ConnectionFailedError as error:
         return _fail(f"can't reach a llamawire server at {arguments.target}: {error}")
@@ -56,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has left; the interpreter must not try to flush what remains of it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return 0
+    return exit_code
 
 
 def choose_model(models: Sequence[model_pb2.Model]) -> str:
@@ -96,46 +95,6 @@ def _chat(client: Client, arguments: argparse.Namespace, parser: argparse.Argume
         chat.answer_as_json(prompt)
     else:
         chat.answer(prompt)
-
-
-def _list_models(client: Client, *, as_json: bool) -> None:
-    models = client.models.list()
-    if as_json:
-        listed = [json_format.MessageToDict(model, preserving_proto_field_name=True) for model in models]
-        sys.stdout.write(json.dumps(listed, indent=2) + "\n")
-        return
-    # Imported here because it takes longer than everything else that the command does.
-    from rich import box, filesize
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("Name", "State", "Architecture", "Quantization", "Size", "Context"):
-        is_number = heading in ("Size", "Context")
-        table.add_column(heading, justify="right" if is_number else "left", overflow="fold")
-    for model in models:
-        facts = model.facts
-        context_length = facts.context_length or facts.training_context_length
-        table.add_row(
-            model.name,
-            _describe_state(model),
-            facts.architecture,
-            facts.quantization,
-            filesize.decimal(facts.file_size_bytes) if facts.file_size_bytes else "",
-            str(context_length or ""),
-        )
-    console = Console(file=sys.stdout, markup=False, highlight=False)
-    console.print(table)
-    for model in models:
-        if model.failure:
-            console.print(f"{model.name} failed: {model.failure}", soft_wrap=True)
-
-
-def _describe_state(model: model_pb2.Model) -> str:
-    if model.state not in model_pb2.ModelState.values():
-        return str(model.state)  # a newer server's
-    state = model_pb2.ModelState.Name(model.state).removeprefix("MODEL_STATE_").lower()
-    return f"{state} {model.load_progress:.0%}" if model.state == model_pb2.MODEL_STATE_LOADING else state
 
 
 def _fail(message: str) -> int:
@@ -178,9 +137,5 @@ def _build_parser() -> argparse.ArgumentParser:
         "-v", "--verbose", action="store_true", help="show reasoning, usage and timings on standard error"
     )
 
-    models = commands.add_parser("models", help="look at models").add_subparsers(
-        dest="models_command", required=True, metavar="COMMAND"
-    )
-    listing = models.add_parser("list", parents=[connection], help="every model that can be named")
-    listing.add_argument("--json", action="store_true", help="print them as JSON")
+    add_models_command(commands, connection)
     return parser

@@ -11,10 +11,12 @@ import grpc
 
 from llamawire import channel as channels
 from llamawire.attempts import Attempts, CallDefaults, CallOptions
-from llamawire.chat_request import ChatOptions, request
+from llamawire.chat_request import ChatOptions, request, waits_for_model
 from llamawire.completion import Completion
 from llamawire.metadata import Metadata, to_pairs
-from llamawire.stream import ChatStream, StreamedCall
+from llamawire.model_stream import ModelLoad, ModelWatch
+from llamawire.response_stream import OpenCall
+from llamawire.stream import ChatStream
 from llamawire.v1 import chat_pb2, chat_pb2_grpc, model_pb2, model_pb2_grpc, tokenizer_pb2, tokenizer_pb2_grpc
 
 if TYPE_CHECKING:
@@ -90,8 +92,11 @@ class Chat:
         **options: Unpack[ChatOptions],
     ) -> Completion:
         """The whole answer at once. The request is made of the options, of a proto, or of both (`request`)."""
-        attempts = self._defaults.begin(timeout_seconds, call_metadata, request_id)
-        proto = _call(self._stub.CreateChatCompletion, request(base, **options), attempts)
+        message = request(base, **options)
+        attempts = self._defaults.begin(
+            timeout_seconds, call_metadata, request_id, waits_for_model=waits_for_model(message)
+        )
+        proto = _call(self._stub.CreateChatCompletion, message, attempts)
         return Completion(proto, attempts.request_id)
 
     def stream(
@@ -105,14 +110,11 @@ class Chat:
         **options: Unpack[ChatOptions],
     ) -> ChatStream:
         """The answer as it is generated. The call begins now; what fails, fails while the stream is read."""
-        proto = request(base, **options)
-
-        def open_call(attempts: Attempts) -> StreamedCall:
-            return self._stub.StreamChatCompletion(
-                proto, timeout=attempts.remaining_seconds, metadata=attempts.metadata
-            )
-
-        return ChatStream(open_call, self._defaults.begin(timeout_seconds, call_metadata, request_id))
+        message = request(base, **options)
+        attempts = self._defaults.begin(
+            timeout_seconds, call_metadata, request_id, waits_for_model=waits_for_model(message)
+        )
+        return ChatStream(_opener(self._stub.StreamChatCompletion, message), attempts)
 
 
 class Models:
@@ -131,6 +133,26 @@ class Models:
         """One model. Raises ModelNotFoundError where none has the name."""
         message = model_pb2.GetModelRequest(name=name)
         return _call(self._stub.GetModel, message, self._defaults.begin(**call)).model
+
+    def load(self, name: str, **call: Unpack[CallOptions]) -> ModelLoad:
+        """Load a model, and tell how far it is. The call begins now; what fails, fails while the stream is read."""
+        open_call = _opener(self._stub.LoadModel, model_pb2.LoadModelRequest(name=name))
+        return ModelLoad(open_call, self._defaults.begin(**call))
+
+    def unload(
+        self, name: str, *, cancel_running: bool = False, **call: Unpack[CallOptions]
+    ) -> model_pb2.Model:
+        """Unload a model once its requests are done, or cancel them, and give it as it stands then."""
+        message = model_pb2.UnloadModelRequest(name=name, cancel_running=cancel_running)
+        return _call(self._stub.UnloadModel, message, self._defaults.begin(**call)).model
+
+    def watch(self, *names: str, **call: Unpack[CallOptions]) -> ModelWatch:
+        """News of the models with these names, or of all, until the stream is closed.
+
+        A timeout ends it, too, the client's own among them; `timeout_seconds=math.inf` is none.
+        """
+        open_call = _opener(self._stub.WatchModels, model_pb2.WatchModelsRequest(names=names))
+        return ModelWatch(open_call, self._defaults.begin(**call))
 
 
 class Tokenizer:
@@ -179,7 +201,9 @@ class Tokenizer:
     ) -> tokenizer_pb2.CountChatTokensResponse:
         """How long the prompt of a chat request would be, and how long it may be."""
         message = tokenizer_pb2.CountChatTokensRequest(request=request(base, **options))
-        attempts = self._defaults.begin(timeout_seconds, call_metadata, request_id)
+        attempts = self._defaults.begin(
+            timeout_seconds, call_metadata, request_id, waits_for_model=waits_for_model(message.request)
+        )
         return _call(self._stub.CountChatTokens, message, attempts)
 
 
@@ -187,6 +211,12 @@ def _open_channel(target: str, credentials: grpc.ChannelCredentials | None) -> g
     if credentials is None:
         return grpc.insecure_channel(target, channels.OPTIONS)
     return grpc.secure_channel(target, credentials, channels.OPTIONS)
+
+
+def _opener(
+    method: grpc.UnaryStreamMultiCallable[_Request, _Response], message: _Request
+) -> OpenCall[_Response]:
+    return lambda attempts: method(message, timeout=attempts.remaining_seconds, metadata=attempts.metadata)
 
 
 def _call(

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import signal
 import sys
-import threading
-from collections.abc import Iterator
 
 from google.protobuf import json_format
 
@@ -16,6 +13,7 @@ from llamawire.chat_request import ChatOptions
 from llamawire.client import Client
 from llamawire.completion import Completion
 from llamawire.errors import LlamawireError
+from llamawire.interrupts import open_uninterrupted
 from llamawire.stream import ChatStream
 from llamawire.v1 import chat_pb2
 
@@ -102,13 +100,7 @@ class TerminalChat:
             self._history.pop()
 
     def _open_stream(self) -> ChatStream:
-        # A call whose beginning gRPC was interrupted in never ends: the connection could not even be closed.
-        with _interrupts_noted() as was_interrupted:
-            stream = self._client.chat.stream(**self._request())
-        if was_interrupted.is_set():
-            stream.close()
-            raise KeyboardInterrupt
-        return stream
+        return open_uninterrupted(lambda: self._client.chat.stream(**self._request()))
 
     def _request(self) -> ChatOptions:
         instructions = [system(self._system_text)] if self._system_text else []
@@ -132,17 +124,6 @@ class TerminalChat:
             _report(stream.completion)
         elif stream.completion.finish_reason == "length":
             sys.stderr.write(f"(cut off after {stream.completion.usage.completion_tokens} tokens)\n")
-
-
-@contextlib.contextmanager
-def _interrupts_noted() -> Iterator[threading.Event]:
-    """Ctrl-C interrupts nothing here; it is noted. For what takes no time; signals are the main thread's."""
-    was_interrupted = threading.Event()
-    previous = signal.signal(signal.SIGINT, lambda *_: was_interrupted.set())
-    try:
-        yield was_interrupted
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def _report(completion: Completion) -> None:

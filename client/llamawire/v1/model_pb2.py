@@ -25,15 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18llamawire/v1/model.proto\x12\x0cllamawire.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x13\n\x11ListModelsRequest\"9\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.llamawire.v1.Model\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x10GetModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.llamawire.v1.Model\"\xe6\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.llamawire.v1.ModelState\x12\x15\n\rload_progress\x18\x04 \x01(\x02\x12\x0f\n\x07\x66\x61ilure\x18\x05 \x01(\t\x12+\n\x07\x63reated\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x05\x66\x61\x63ts\x18\x07 \x01(\x0b\x32\x18.llamawire.v1.ModelFacts\x12\x17\n\x0f\x61\x63tive_requests\x18\x08 \x01(\r\"\xfe\x01\n\nModelFacts\x12\x14\n\x0c\x61rchitecture\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x14\n\x0cquantization\x18\x03 \x01(\t\x12\x16\n\x0enum_parameters\x18\x04 \x01(\x04\x12\x17\n\x0f\x66ile_size_bytes\x18\x05 \x01(\x04\x12\x1f\n\x17training_context_length\x18\x06 \x01(\r\x12\x16\n\x0e\x63ontext_length\x18\x07 \x01(\r\x12\x17\n\x0fvocabulary_size\x18\x08 \x01(\r\x12\x19\n\x11has_chat_template\x18\t \x01(\x08\x12\x10\n\x08parallel\x18\n \x01(\r*\xa6\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14MODEL_STATE_UNLOADED\x10\x01\x12\x17\n\x13MODEL_STATE_LOADING\x10\x02\x12\x15\n\x11MODEL_STATE_READY\x10\x03\x12\x19\n\x15MODEL_STATE_UNLOADING\x10\x04\x12\x16\n\x12MODEL_STATE_FAILED\x10\x05\x32\xaa\x01\n\x0cModelService\x12O\n\nListModels\x12\x1f.llamawire.v1.ListModelsRequest\x1a .llamawire.v1.ListModelsResponse\x12I\n\x08GetModel\x12\x1d.llamawire.v1.GetModelRequest\x1a\x1e.llamawire.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18llamawire/v1/model.proto\x12\x0cllamawire.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x13\n\x11ListModelsRequest\"9\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.llamawire.v1.Model\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"6\n\x10GetModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.llamawire.v1.Model\" \n\x10LoadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"7\n\x11LoadModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.llamawire.v1.Model\":\n\x12UnloadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x63\x61ncel_running\x18\x02 \x01(\x08\"9\n\x13UnloadModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.llamawire.v1.Model\"#\n\x12WatchModelsRequest\x12\r\n\x05names\x18\x01 \x03(\t\"K\n\x13WatchModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.llamawire.v1.Model\x12\x0f\n\x07removed\x18\x02 \x03(\t\"\x97\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.llamawire.v1.ModelState\x12\x15\n\rload_progress\x18\x04 \x01(\x02\x12\x0f\n\x07\x66\x61ilure\x18\x05 \x01(\t\x12+\n\x07\x63reated\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x05\x66\x61\x63ts\x18\x07 \x01(\x0b\x32\x18.llamawire.v1.ModelFacts\x12\x17\n\x0f\x61\x63tive_requests\x18\x08 \x01(\r\x12\x0e\n\x06\x64\x65tail\x18\t \x01(\t\x12\x0f\n\x07problem\x18\n \x01(\t\x12\x0e\n\x06pinned\x18\x0b \x01(\x08\"\xe2\x02\n\nModelFacts\x12\x14\n\x0c\x61rchitecture\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x14\n\x0cquantization\x18\x03 \x01(\t\x12\x16\n\x0enum_parameters\x18\x04 \x01(\x04\x12\x17\n\x0f\x66ile_size_bytes\x18\x05 \x01(\x04\x12\x1f\n\x17training_context_length\x18\x06 \x01(\r\x12\x16\n\x0e\x63ontext_length\x18\x07 \x01(\r\x12\x17\n\x0fvocabulary_size\x18\x08 \x01(\r\x12\x19\n\x11has_chat_template\x18\t \x01(\x08\x12\x10\n\x08parallel\x18\n \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x0b \x01(\x04\x12\x33\n\x0c\x63\x61pabilities\x18\x0c \x03(\x0e\x32\x1d.llamawire.v1.ModelCapability\x12\x17\n\x0fkv_cache_tokens\x18\r \x01(\r*\xa6\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14MODEL_STATE_UNLOADED\x10\x01\x12\x17\n\x13MODEL_STATE_LOADING\x10\x02\x12\x15\n\x11MODEL_STATE_READY\x10\x03\x12\x19\n\x15MODEL_STATE_UNLOADING\x10\x04\x12\x16\n\x12MODEL_STATE_FAILED\x10\x05*N\n\x0fModelCapability\x12 \n\x1cMODEL_CAPABILITY_UNSPECIFIED\x10\x00\x12\x19\n\x15MODEL_CAPABILITY_CHAT\x10\x01\x32\xa4\x03\n\x0cModelService\x12O\n\nListModels\x12\x1f.llamawire.v1.ListModelsRequest\x1a .llamawire.v1.ListModelsResponse\x12I\n\x08GetModel\x12\x1d.llamawire.v1.GetModelRequest\x1a\x1e.llamawire.v1.GetModelResponse\x12N\n\tLoadModel\x12\x1e.llamawire.v1.LoadModelRequest\x1a\x1f.llamawire.v1.LoadModelResponse0\x01\x12R\n\x0bUnloadModel\x12 .llamawire.v1.UnloadModelRequest\x1a!.llamawire.v1.UnloadModelResponse\x12T\n\x0bWatchModels\x12 .llamawire.v1.WatchModelsRequest\x1a!.llamawire.v1.WatchModelsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'llamawire.v1.model_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODELSTATE']._serialized_start=735
-  _globals['_MODELSTATE']._serialized_end=901
+  _globals['_MODELSTATE']._serialized_start=1208
+  _globals['_MODELSTATE']._serialized_end=1374
+  _globals['_MODELCAPABILITY']._serialized_start=1376
+  _globals['_MODELCAPABILITY']._serialized_end=1454
   _globals['_LISTMODELSREQUEST']._serialized_start=75
   _globals['_LISTMODELSREQUEST']._serialized_end=94
   _globals['_LISTMODELSRESPONSE']._serialized_start=96
@@ -42,10 +44,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMODELREQUEST']._serialized_end=186
   _globals['_GETMODELRESPONSE']._serialized_start=188
   _globals['_GETMODELRESPONSE']._serialized_end=242
-  _globals['_MODEL']._serialized_start=245
-  _globals['_MODEL']._serialized_end=475
-  _globals['_MODELFACTS']._serialized_start=478
-  _globals['_MODELFACTS']._serialized_end=732
-  _globals['_MODELSERVICE']._serialized_start=904
-  _globals['_MODELSERVICE']._serialized_end=1074
+  _globals['_LOADMODELREQUEST']._serialized_start=244
+  _globals['_LOADMODELREQUEST']._serialized_end=276
+  _globals['_LOADMODELRESPONSE']._serialized_start=278
+  _globals['_LOADMODELRESPONSE']._serialized_end=333
+  _globals['_UNLOADMODELREQUEST']._serialized_start=335
+  _globals['_UNLOADMODELREQUEST']._serialized_end=393
+  _globals['_UNLOADMODELRESPONSE']._serialized_start=395
+  _globals['_UNLOADMODELRESPONSE']._serialized_end=452
+  _globals['_WATCHMODELSREQUEST']._serialized_start=454
+  _globals['_WATCHMODELSREQUEST']._serialized_end=489
+  _globals['_WATCHMODELSRESPONSE']._serialized_start=491
+  _globals['_WATCHMODELSRESPONSE']._serialized_end=566
+  _globals['_MODEL']._serialized_start=569
+  _globals['_MODEL']._serialized_end=848
+  _globals['_MODELFACTS']._serialized_start=851
+  _globals['_MODELFACTS']._serialized_end=1205
+  _globals['_MODELSERVICE']._serialized_start=1457
+  _globals['_MODELSERVICE']._serialized_end=1877
 # @@protoc_insertion_point(module_scope)

@@ -56,6 +56,26 @@ MODEL_STATE_FAILED: ModelState.ValueType  # 5
 """The last attempt to load it failed, or its worker died; the next request tries again."""
 global___ModelState = ModelState
 
+class _ModelCapability:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _ModelCapabilityEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_ModelCapability.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    MODEL_CAPABILITY_UNSPECIFIED: _ModelCapability.ValueType  # 0
+    """Not known."""
+    MODEL_CAPABILITY_CHAT: _ModelCapability.ValueType  # 1
+    """Answers to conversations: it has a chat template."""
+
+class ModelCapability(_ModelCapability, metaclass=_ModelCapabilityEnumTypeWrapper):
+    """ModelCapability is something that a model can be asked for."""
+
+MODEL_CAPABILITY_UNSPECIFIED: ModelCapability.ValueType  # 0
+"""Not known."""
+MODEL_CAPABILITY_CHAT: ModelCapability.ValueType  # 1
+"""Answers to conversations: it has a chat template."""
+global___ModelCapability = ModelCapability
+
 @typing.final
 class ListModelsRequest(google.protobuf.message.Message):
     """ListModelsRequest asks for every model."""
@@ -128,6 +148,136 @@ class GetModelResponse(google.protobuf.message.Message):
 global___GetModelResponse = GetModelResponse
 
 @typing.final
+class LoadModelRequest(google.protobuf.message.Message):
+    """LoadModelRequest asks for a model to be loaded."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """The model's name, in any form that a chat request may use. Required."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+global___LoadModelRequest = LoadModelRequest
+
+@typing.final
+class LoadModelResponse(google.protobuf.message.Message):
+    """LoadModelResponse is news of a load."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    @property
+    def model(self) -> global___Model:
+        """The model as it stands now: LOADING with its progress, in the last message READY with all of its facts."""
+
+    def __init__(
+        self,
+        *,
+        model: global___Model | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["model", b"model"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["model", b"model"]) -> None: ...
+
+global___LoadModelResponse = LoadModelResponse
+
+@typing.final
+class UnloadModelRequest(google.protobuf.message.Message):
+    """UnloadModelRequest asks for a model to be unloaded."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    CANCEL_RUNNING_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """The model's name, in any form that a chat request may use. Required."""
+    cancel_running: builtins.bool
+    """Whether requests that are being answered are ended, with CANCELLED (reason MODEL_UNLOADED), instead of waited
+    for. Default false.
+    """
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        cancel_running: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cancel_running", b"cancel_running", "name", b"name"]) -> None: ...
+
+global___UnloadModelRequest = UnloadModelRequest
+
+@typing.final
+class UnloadModelResponse(google.protobuf.message.Message):
+    """UnloadModelResponse is the outcome of an unload."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    @property
+    def model(self) -> global___Model:
+        """The model as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        model: global___Model | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["model", b"model"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["model", b"model"]) -> None: ...
+
+global___UnloadModelResponse = UnloadModelResponse
+
+@typing.final
+class WatchModelsRequest(google.protobuf.message.Message):
+    """WatchModelsRequest asks for news of models."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: builtins.int
+    @property
+    def names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of the models to watch, in any form that a chat request may use. None: all."""
+
+    def __init__(
+        self,
+        *,
+        names: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["names", b"names"]) -> None: ...
+
+global___WatchModelsRequest = WatchModelsRequest
+
+@typing.final
+class WatchModelsResponse(google.protobuf.message.Message):
+    """WatchModelsResponse is news of models."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODELS_FIELD_NUMBER: builtins.int
+    REMOVED_FIELD_NUMBER: builtins.int
+    @property
+    def models(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Model]:
+        """The models that are new or changed since the last response, as they stand now; in the first response all."""
+
+    @property
+    def removed(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of models that can't be named any more."""
+
+    def __init__(
+        self,
+        *,
+        models: collections.abc.Iterable[global___Model] | None = ...,
+        removed: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["models", b"models", "removed", b"removed"]) -> None: ...
+
+global___WatchModelsResponse = WatchModelsResponse
+
+@typing.final
 class Model(google.protobuf.message.Message):
     """Model is a GGUF file with a name."""
 
@@ -141,6 +291,9 @@ class Model(google.protobuf.message.Message):
     CREATED_FIELD_NUMBER: builtins.int
     FACTS_FIELD_NUMBER: builtins.int
     ACTIVE_REQUESTS_FIELD_NUMBER: builtins.int
+    DETAIL_FIELD_NUMBER: builtins.int
+    PROBLEM_FIELD_NUMBER: builtins.int
+    PINNED_FIELD_NUMBER: builtins.int
     name: builtins.str
     """The name that answers carry."""
     state: global___ModelState.ValueType
@@ -151,6 +304,12 @@ class Model(google.protobuf.message.Message):
     """After a failure: what went wrong."""
     active_requests: builtins.int
     """Requests that are being answered or wait at the model now."""
+    detail: builtins.str
+    """Why it does not stand where it should: what a load waits for, why a worker is being started again."""
+    problem: builtins.str
+    """What is wrong with its entry in models.yaml, with file and line, where an earlier, right one is still in force."""
+    pinned: builtins.bool
+    """Whether it stays loaded once it is."""
     @property
     def aliases(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Other names of the same file."""
@@ -174,9 +333,12 @@ class Model(google.protobuf.message.Message):
         created: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         facts: global___ModelFacts | None = ...,
         active_requests: builtins.int = ...,
+        detail: builtins.str = ...,
+        problem: builtins.str = ...,
+        pinned: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["created", b"created", "facts", b"facts"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["active_requests", b"active_requests", "aliases", b"aliases", "created", b"created", "facts", b"facts", "failure", b"failure", "load_progress", b"load_progress", "name", b"name", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["active_requests", b"active_requests", "aliases", b"aliases", "created", b"created", "detail", b"detail", "facts", b"facts", "failure", b"failure", "load_progress", b"load_progress", "name", b"name", "pinned", b"pinned", "problem", b"problem", "state", b"state"]) -> None: ...
 
 global___Model = Model
 
@@ -196,6 +358,9 @@ class ModelFacts(google.protobuf.message.Message):
     VOCABULARY_SIZE_FIELD_NUMBER: builtins.int
     HAS_CHAT_TEMPLATE_FIELD_NUMBER: builtins.int
     PARALLEL_FIELD_NUMBER: builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: builtins.int
+    CAPABILITIES_FIELD_NUMBER: builtins.int
+    KV_CACHE_TOKENS_FIELD_NUMBER: builtins.int
     architecture: builtins.str
     """The architecture, such as "llama" or "qwen3"."""
     display_name: builtins.str
@@ -216,6 +381,14 @@ class ModelFacts(google.protobuf.message.Message):
     """Whether it has a chat template, of its own or from models.yaml."""
     parallel: builtins.int
     """How many sequences can be generated at once. 0 until the model is loaded."""
+    memory_bytes: builtins.int
+    """What it takes of the memory budget, in bytes: measured while it is loaded, and estimated before."""
+    kv_cache_tokens: builtins.int
+    """Tokens that the KV cache holds, shared by all sequences. 0 until the model is loaded."""
+    @property
+    def capabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[global___ModelCapability.ValueType]:
+        """What it can be asked for."""
+
     def __init__(
         self,
         *,
@@ -229,7 +402,10 @@ class ModelFacts(google.protobuf.message.Message):
         vocabulary_size: builtins.int = ...,
         has_chat_template: builtins.bool = ...,
         parallel: builtins.int = ...,
+        memory_bytes: builtins.int = ...,
+        capabilities: collections.abc.Iterable[global___ModelCapability.ValueType] | None = ...,
+        kv_cache_tokens: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["architecture", b"architecture", "context_length", b"context_length", "display_name", b"display_name", "file_size_bytes", b"file_size_bytes", "has_chat_template", b"has_chat_template", "num_parameters", b"num_parameters", "parallel", b"parallel", "quantization", b"quantization", "training_context_length", b"training_context_length", "vocabulary_size", b"vocabulary_size"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["architecture", b"architecture", "capabilities", b"capabilities", "context_length", b"context_length", "display_name", b"display_name", "file_size_bytes", b"file_size_bytes", "has_chat_template", b"has_chat_template", "kv_cache_tokens", b"kv_cache_tokens", "memory_bytes", b"memory_bytes", "num_parameters", b"num_parameters", "parallel", b"parallel", "quantization", b"quantization", "training_context_length", b"training_context_length", "vocabulary_size", b"vocabulary_size"]) -> None: ...
 
 global___ModelFacts = ModelFacts

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ModelServiceStub(object):
-    """ModelService tells about models.
+    """ModelService tells about models, and loads and unloads them.
     """
 
     def __init__(self, channel):
@@ -45,10 +45,25 @@ class ModelServiceStub(object):
                 request_serializer=llamawire_dot_v1_dot_model__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=llamawire_dot_v1_dot_model__pb2.GetModelResponse.FromString,
                 _registered_method=True)
+        self.LoadModel = channel.unary_stream(
+                '/llamawire.v1.ModelService/LoadModel',
+                request_serializer=llamawire_dot_v1_dot_model__pb2.LoadModelRequest.SerializeToString,
+                response_deserializer=llamawire_dot_v1_dot_model__pb2.LoadModelResponse.FromString,
+                _registered_method=True)
+        self.UnloadModel = channel.unary_unary(
+                '/llamawire.v1.ModelService/UnloadModel',
+                request_serializer=llamawire_dot_v1_dot_model__pb2.UnloadModelRequest.SerializeToString,
+                response_deserializer=llamawire_dot_v1_dot_model__pb2.UnloadModelResponse.FromString,
+                _registered_method=True)
+        self.WatchModels = channel.unary_stream(
+                '/llamawire.v1.ModelService/WatchModels',
+                request_serializer=llamawire_dot_v1_dot_model__pb2.WatchModelsRequest.SerializeToString,
+                response_deserializer=llamawire_dot_v1_dot_model__pb2.WatchModelsResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer(object):
-    """ModelService tells about models.
+    """ModelService tells about models, and loads and unloads them.
     """
 
     def ListModels(self, request, context):
@@ -61,6 +76,34 @@ class ModelServiceServicer(object):
 
     def GetModel(self, request, context):
         """GetModel gives one model. NOT_FOUND where no model has the name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadModel(self, request, context):
+        """LoadModel loads a model, as a request for it would, and tells how far it is until it is there; of a model that
+        is there already, one response tells. Leaving the stream cancels a load for which nobody else waits.
+
+        RESOURCE_EXHAUSTED with RetryInfo where no room was found in time, FAILED_PRECONDITION where the model can never
+        fit into the memory budget, INTERNAL where it can't be loaded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnloadModel(self, request, context):
+        """UnloadModel takes a model out of memory once the requests that it answers are done, and ends with that. Requests
+        that come after it load the model anew. A load that is under way is cancelled; unloading a model that is not loaded
+        changes nothing. Where the deadline passes before, the unload goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchModels(self, request, context):
+        """WatchModels tells how every model stands, and then every change, until the caller leaves. A caller who is slower
+        than the changes gets the latest of each model.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -79,6 +122,21 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     request_deserializer=llamawire_dot_v1_dot_model__pb2.GetModelRequest.FromString,
                     response_serializer=llamawire_dot_v1_dot_model__pb2.GetModelResponse.SerializeToString,
             ),
+            'LoadModel': grpc.unary_stream_rpc_method_handler(
+                    servicer.LoadModel,
+                    request_deserializer=llamawire_dot_v1_dot_model__pb2.LoadModelRequest.FromString,
+                    response_serializer=llamawire_dot_v1_dot_model__pb2.LoadModelResponse.SerializeToString,
+            ),
+            'UnloadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadModel,
+                    request_deserializer=llamawire_dot_v1_dot_model__pb2.UnloadModelRequest.FromString,
+                    response_serializer=llamawire_dot_v1_dot_model__pb2.UnloadModelResponse.SerializeToString,
+            ),
+            'WatchModels': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchModels,
+                    request_deserializer=llamawire_dot_v1_dot_model__pb2.WatchModelsRequest.FromString,
+                    response_serializer=llamawire_dot_v1_dot_model__pb2.WatchModelsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'llamawire.v1.ModelService', rpc_method_handlers)
@@ -88,7 +146,7 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService(object):
-    """ModelService tells about models.
+    """ModelService tells about models, and loads and unloads them.
     """
 
     @staticmethod
@@ -135,6 +193,87 @@ class ModelService(object):
             '/llamawire.v1.ModelService/GetModel',
             llamawire_dot_v1_dot_model__pb2.GetModelRequest.SerializeToString,
             llamawire_dot_v1_dot_model__pb2.GetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/llamawire.v1.ModelService/LoadModel',
+            llamawire_dot_v1_dot_model__pb2.LoadModelRequest.SerializeToString,
+            llamawire_dot_v1_dot_model__pb2.LoadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llamawire.v1.ModelService/UnloadModel',
+            llamawire_dot_v1_dot_model__pb2.UnloadModelRequest.SerializeToString,
+            llamawire_dot_v1_dot_model__pb2.UnloadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/llamawire.v1.ModelService/WatchModels',
+            llamawire_dot_v1_dot_model__pb2.WatchModelsRequest.SerializeToString,
+            llamawire_dot_v1_dot_model__pb2.WatchModelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

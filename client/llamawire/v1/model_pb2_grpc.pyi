@@ -18,7 +18,7 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class ModelServiceStub:
-    """ModelService tells about models."""
+    """ModelService tells about models, and loads and unloads them."""
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     ListModels: grpc.UnaryUnaryMultiCallable[
@@ -35,8 +35,36 @@ class ModelServiceStub:
     ]
     """GetModel gives one model. NOT_FOUND where no model has the name."""
 
+    LoadModel: grpc.UnaryStreamMultiCallable[
+        llamawire.v1.model_pb2.LoadModelRequest,
+        llamawire.v1.model_pb2.LoadModelResponse,
+    ]
+    """LoadModel loads a model, as a request for it would, and tells how far it is until it is there; of a model that
+    is there already, one response tells. Leaving the stream cancels a load for which nobody else waits.
+
+    RESOURCE_EXHAUSTED with RetryInfo where no room was found in time, FAILED_PRECONDITION where the model can never
+    fit into the memory budget, INTERNAL where it can't be loaded.
+    """
+
+    UnloadModel: grpc.UnaryUnaryMultiCallable[
+        llamawire.v1.model_pb2.UnloadModelRequest,
+        llamawire.v1.model_pb2.UnloadModelResponse,
+    ]
+    """UnloadModel takes a model out of memory once the requests that it answers are done, and ends with that. Requests
+    that come after it load the model anew. A load that is under way is cancelled; unloading a model that is not loaded
+    changes nothing. Where the deadline passes before, the unload goes on.
+    """
+
+    WatchModels: grpc.UnaryStreamMultiCallable[
+        llamawire.v1.model_pb2.WatchModelsRequest,
+        llamawire.v1.model_pb2.WatchModelsResponse,
+    ]
+    """WatchModels tells how every model stands, and then every change, until the caller leaves. A caller who is slower
+    than the changes gets the latest of each model.
+    """
+
 class ModelServiceAsyncStub:
-    """ModelService tells about models."""
+    """ModelService tells about models, and loads and unloads them."""
 
     ListModels: grpc.aio.UnaryUnaryMultiCallable[
         llamawire.v1.model_pb2.ListModelsRequest,
@@ -52,8 +80,36 @@ class ModelServiceAsyncStub:
     ]
     """GetModel gives one model. NOT_FOUND where no model has the name."""
 
+    LoadModel: grpc.aio.UnaryStreamMultiCallable[
+        llamawire.v1.model_pb2.LoadModelRequest,
+        llamawire.v1.model_pb2.LoadModelResponse,
+    ]
+    """LoadModel loads a model, as a request for it would, and tells how far it is until it is there; of a model that
+    is there already, one response tells. Leaving the stream cancels a load for which nobody else waits.
+
+    RESOURCE_EXHAUSTED with RetryInfo where no room was found in time, FAILED_PRECONDITION where the model can never
+    fit into the memory budget, INTERNAL where it can't be loaded.
+    """
+
+    UnloadModel: grpc.aio.UnaryUnaryMultiCallable[
+        llamawire.v1.model_pb2.UnloadModelRequest,
+        llamawire.v1.model_pb2.UnloadModelResponse,
+    ]
+    """UnloadModel takes a model out of memory once the requests that it answers are done, and ends with that. Requests
+    that come after it load the model anew. A load that is under way is cancelled; unloading a model that is not loaded
+    changes nothing. Where the deadline passes before, the unload goes on.
+    """
+
+    WatchModels: grpc.aio.UnaryStreamMultiCallable[
+        llamawire.v1.model_pb2.WatchModelsRequest,
+        llamawire.v1.model_pb2.WatchModelsResponse,
+    ]
+    """WatchModels tells how every model stands, and then every change, until the caller leaves. A caller who is slower
+    than the changes gets the latest of each model.
+    """
+
 class ModelServiceServicer(metaclass=abc.ABCMeta):
-    """ModelService tells about models."""
+    """ModelService tells about models, and loads and unloads them."""
 
     @abc.abstractmethod
     def ListModels(
@@ -72,5 +128,39 @@ class ModelServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[llamawire.v1.model_pb2.GetModelResponse, collections.abc.Awaitable[llamawire.v1.model_pb2.GetModelResponse]]:
         """GetModel gives one model. NOT_FOUND where no model has the name."""
+
+    @abc.abstractmethod
+    def LoadModel(
+        self,
+        request: llamawire.v1.model_pb2.LoadModelRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[llamawire.v1.model_pb2.LoadModelResponse], collections.abc.AsyncIterator[llamawire.v1.model_pb2.LoadModelResponse]]:
+        """LoadModel loads a model, as a request for it would, and tells how far it is until it is there; of a model that
+        is there already, one response tells. Leaving the stream cancels a load for which nobody else waits.
+
+        RESOURCE_EXHAUSTED with RetryInfo where no room was found in time, FAILED_PRECONDITION where the model can never
+        fit into the memory budget, INTERNAL where it can't be loaded.
+        """
+
+    @abc.abstractmethod
+    def UnloadModel(
+        self,
+        request: llamawire.v1.model_pb2.UnloadModelRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[llamawire.v1.model_pb2.UnloadModelResponse, collections.abc.Awaitable[llamawire.v1.model_pb2.UnloadModelResponse]]:
+        """UnloadModel takes a model out of memory once the requests that it answers are done, and ends with that. Requests
+        that come after it load the model anew. A load that is under way is cancelled; unloading a model that is not loaded
+        changes nothing. Where the deadline passes before, the unload goes on.
+        """
+
+    @abc.abstractmethod
+    def WatchModels(
+        self,
+        request: llamawire.v1.model_pb2.WatchModelsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[llamawire.v1.model_pb2.WatchModelsResponse], collections.abc.AsyncIterator[llamawire.v1.model_pb2.WatchModelsResponse]]:
+        """WatchModels tells how every model stands, and then every change, until the caller leaves. A caller who is slower
+        than the changes gets the latest of each model.
+        """
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -119,15 +119,19 @@ class FakeServices(
     def __init__(self, server: FakeServer) -> None:
         self._server = server
 
-    def StreamChatCompletion(self, request, context):  # noqa: N802
+    def _stream(self, request, context):
         yield from self._server.begin(request, context)
 
     def _answer(self, request, context):
         return next(self._server.begin(request, context))
 
+    StreamChatCompletion = _stream
+    LoadModel = _stream
+    WatchModels = _stream
     CreateChatCompletion = _answer
     ListModels = _answer
     GetModel = _answer
+    UnloadModel = _answer
     Tokenize = _answer
     Detokenize = _answer
     CountChatTokens = _answer

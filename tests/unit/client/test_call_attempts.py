@@ -23,12 +23,12 @@ class Clock:
 
 @pytest.fixture
 def failure(error_info, retry_info):
-    """A failed call: its code, and how long the server asks to wait."""
+    """A failed call: its code, how long the server asks to wait, and its reason."""
 
-    def build(code=grpc.StatusCode.UNAVAILABLE, retry_seconds=None) -> grpc.RpcError:
+    def build(code=grpc.StatusCode.UNAVAILABLE, retry_seconds=None, reason="SOME_REASON") -> grpc.RpcError:
         status = status_pb2.Status(code=code.value[0], message="no")
         for detail in (
-            error_info("SOME_REASON"),
+            error_info(reason),
             *([retry_info(retry_seconds)] if retry_seconds is not None else []),
         ):
             packed = any_pb2.Any()
@@ -40,12 +40,15 @@ def failure(error_info, retry_info):
     return build
 
 
-def attempts(retries=2, timeout_seconds=None, clock=None, jitter=lambda: 1.0) -> Attempts:
+def attempts(
+    retries=2, timeout_seconds=None, clock=None, jitter=lambda: 1.0, waits_for_model=True
+) -> Attempts:
     return Attempts(
         timeout_seconds=timeout_seconds,
         retries=retries,
         metadata=(),
         request_id="id",
+        waits_for_model=waits_for_model,
         clock=clock or Clock(),
         jitter=jitter,
     )
@@ -78,6 +81,16 @@ def test_retries_are_used_up(failure):
 
     with pytest.raises(UnavailableError):
         trying.wait_after(failure())
+
+
+def test_who_does_not_wait_for_a_model_is_told_at_once_that_it_is_loading(failure):
+    loading = failure(retry_seconds=0, reason="MODEL_LOADING")
+    impatient = attempts(waits_for_model=False)
+
+    with pytest.raises(UnavailableError):
+        impatient.wait_after(loading)
+    assert impatient.wait_after(failure(retry_seconds=0, reason="DRAINING")) == 0
+    assert attempts().wait_after(loading) == 0
 
 
 def test_other_failures_are_final(failure):

@@ -57,6 +57,7 @@ def test_every_option_arrives():
         prediction="hello",
         user="someone",
         metadata={"team": "a"},
+        wait_for_model=False,
     )
 
     names = {field.name for field, _ in built.ListFields()}

@@ -141,6 +141,41 @@ def test_a_wrong_request_is_sent_once(server, client, error_info):
     assert len(server.received) == 1
 
 
+@pytest.mark.parametrize("call", ["create", "stream", "count"])
+def test_who_does_not_wait_for_a_model_is_told_at_once(server, client, error_info, retry_info, call):
+    server.fails(UNAVAILABLE, error_info("MODEL_LOADING"), retry_info(0))
+    impatient = {**SAY_HELLO, "wait_for_model": False}
+    calls = {
+        "create": client.chat.create,
+        "stream": lambda **options: client.chat.stream(**options).result(),
+        "count": client.tokenizer.count_chat_tokens,
+    }
+
+    with pytest.raises(UnavailableError) as caught:
+        calls[call](**impatient)
+
+    assert caught.value.reason == "MODEL_LOADING"
+    assert len(server.received) == 1
+
+
+@pytest.mark.parametrize("call", ["create", "stream", "count"])
+async def test_who_does_not_wait_for_a_model_is_told_at_once_with_asyncio(
+    server, aio_client, error_info, retry_info, call
+):
+    server.fails(UNAVAILABLE, error_info("MODEL_LOADING"), retry_info(0))
+    impatient = {**SAY_HELLO, "wait_for_model": False}
+    calls = {
+        "create": aio_client.chat.create,
+        "stream": lambda **options: aio_client.chat.stream(**options).result(),
+        "count": aio_client.tokenizer.count_chat_tokens,
+    }
+
+    with pytest.raises(UnavailableError):
+        await calls[call](**impatient)
+
+    assert len(server.received) == 1
+
+
 def test_a_wait_beyond_the_deadline_gives_the_server_s_error_at_once(server, client, error_info, retry_info):
     server.fails(UNAVAILABLE, error_info("MODEL_LOADING"), retry_info(30))
 

@@ -222,36 +222,6 @@ def test_the_version(capsys):
     assert capsys.readouterr().out.startswith("llamawire 0.")
 
 
-def test_models_as_a_table(server, capsys):
-    failure = "the file ends before its tensors do; " * 4
-    facts = model_pb2.ModelFacts(
-        architecture="llama", quantization="Q4_1", file_size_bytes=98_000_000, training_context_length=8192
-    )
-    listed = models(READY, facts=facts)
-    listed.models.add(name="broken[1]", state=model_pb2.MODEL_STATE_FAILED, failure=failure)
-    listed.models.add(name="coming", state=model_pb2.MODEL_STATE_LOADING, load_progress=0.25)
-    listed.models.add(name="newer", state=99)
-    server.answers(listed)
-
-    assert main(["models", "list"]) == 0
-
-    out = capsys.readouterr().out
-    lines = [line.split() for line in out.splitlines()]
-    assert ["m0", "ready", "llama", "Q4_1", "98.0", "MB", "8192"] in lines
-    assert ["broken[1]", "failed"] in lines
-    assert f"broken[1] failed: {failure}\n" in out
-    assert ["coming", "loading", "25%"] in lines
-    assert ["newer", "99"] in lines
-
-
-def test_models_as_json(server, capsys):
-    server.answers(models(READY))
-
-    assert main(["models", "list", "--json"]) == 0
-
-    assert json.loads(capsys.readouterr().out) == [{"name": "m0", "state": "MODEL_STATE_READY"}]
-
-
 def test_a_conversation_remembers(server, typed, capsys, text_chunks):
     server.answers(*text_chunks("Hello, Ann."))
     server.answers(*text_chunks("Ann."))
