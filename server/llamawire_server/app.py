@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Protocol
 
 import grpc.aio
 
 from llamawire_server.config import ServerConfig
 from llamawire_server.errors import ServiceError
-from llamawire_server.models.pool import ModelStatus, Pool, State
+from llamawire_server.machine import amount_bytes, memory
+from llamawire_server.models.pool import Lease, ModelStatus, Pool
 from llamawire_server.models.resolver import Resolver
+from llamawire_server.models.roster import Roster
 from llamawire_server.rpc.health import HealthBoard
 from llamawire_server.rpc.server import SERVICE_NAMES, create_server
 from llamawire_server.service.interface import Service
@@ -23,6 +27,7 @@ from llamawire_server.shim.app import create_app
 from llamawire_server.shim.disconnect import Calls
 from llamawire_server.shim.remote import CHANNEL_OPTIONS, RemoteService
 from llamawire_server.shim.server import HTTPServer, address_of, bind
+from llamawire_server.worker.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -95,8 +100,19 @@ class ModelServer:
             self._resolver = Resolver(config.sources)
         except ValueError as error:
             raise StartupError(str(error)) from error
-        self._pool = Pool(self._resolver, config.pool, self._note_change)
-        self._service = LocalService(self._resolver, self._pool, config.pool.max_queued_requests)
+        self._pool = Pool(
+            self._resolver,
+            config.pool,
+            self._note_change,
+            start_worker=functools.partial(
+                Supervisor.start,
+                policy=config.worker,
+                load_timeout_seconds=config.pool.load_timeout_seconds,
+            ),
+            budget_bytes=amount_bytes(config.pool.memory_budget, memory()),
+        )
+        self._roster = Roster(self._resolver, self._pool, self._board.post_model, config.sources.poll_seconds)
+        self._service = LocalService(self._resolver, self._pool, self._roster)
         self._grpc: grpc.aio.Server | None = None
         self._http: HTTPServer | None = None
 
@@ -106,8 +122,7 @@ class ModelServer:
         grpc_address = _bind_grpc(self._grpc, config.grpc_address)
         await self._grpc.start()
         self._board.post_process(is_serving=True)
-        for entry in await asyncio.to_thread(self._resolver.entries):
-            self._board.post_model((entry.name, *entry.aliases), is_ready=False)
+        await self._roster.start()
         ready_line = f"llamawire-server ready grpc={grpc_address}"
         if config.http_address is not None:
             self._http, http_address = await _start_http(
@@ -120,12 +135,14 @@ class ModelServer:
         return ready_line
 
     async def drain(self) -> None:
-        self._board.post_process(is_serving=False)
+        self._board.drain()
+        await self._roster.close()
         if not await self._service.drain(self._config.drain_seconds):
             log.warning("calls are still running after %g s; they are ended", self._config.drain_seconds)
 
     async def shut_down(self) -> None:
-        self._board.post_process(is_serving=False)
+        self._board.drain()
+        await self._roster.close()
         await self._service.drain(0)
         # Workers first: a call that is still running then ends with an error of its own.
         await self._pool.close()
@@ -136,16 +153,36 @@ class ModelServer:
             await self._grpc.stop(FLUSH_SECONDS)
 
     async def _preload(self) -> None:
-        for name in self._config.preload:
-            try:
-                async with self._pool.lease(name):
-                    pass
-            except ServiceError as error:
-                raise StartupError(f"model '{name}' can't be preloaded: {error}") from error
+        """Load what is to be there from the start, all at once. Raises StartupError."""
+        entries = [view.entry for view in self._roster.models()]
+        names = [*self._config.preload, *(entry.name for entry in entries if entry.settings.preload)]
+        async with contextlib.AsyncExitStack() as leases:
+            # Each is held until all are there: none makes room for another.
+            loads = {
+                asyncio.create_task(leases.enter_async_context(self._pool.lease(name))): name
+                for name in dict.fromkeys(names)
+            }
+            await _first_failure(loads)
+            for load, name in loads.items():
+                if not load.cancelled() and (error := load.exception()) is not None:
+                    if isinstance(error, ServiceError):
+                        raise StartupError(f"model '{name}' can't be preloaded: {error}") from error
+                    raise error
 
     def _note_change(self, status: ModelStatus) -> None:
-        names = (status.entry.name, *status.entry.aliases)
-        self._board.post_model(names, is_ready=status.state is State.READY)
+        self._roster.note(status)
+
+
+async def _first_failure(tasks: Collection[asyncio.Task[Lease]]) -> None:
+    """Until all tasks are done, or one has failed, which ends the others."""
+    if not tasks:
+        return
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 class ShimServer:

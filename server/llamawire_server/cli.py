@@ -8,38 +8,65 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llamawire_server import __version__
-from llamawire_server.config import ModelSources, ServerConfig
+from llamawire_server.config import HOME, ServerConfig
+from llamawire_server.configuration.options import add_options, given_options
 from llamawire_server.doctor import command as doctor
 
+if TYPE_CHECKING:
+    from llamawire_server.configuration.layers import Configuration
+
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+# The settings of the HTTP side when it is alone.
+_SHIM_KEYS = ("http_address", "allow_unknown_fields", "drain_seconds", "log_level")
+
+_WRONG_USAGE = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; gives the exit status."""
+    # Imports are not at the top: YAML, gRPC, FastAPI and their like take longer than `--help` should take, and
+    # the doctor works without them.
     arguments = _parser().parse_args(argv)
     if arguments.command == "doctor":
-        return doctor.main(arguments, resolve=_resolve_file)
+        return doctor.main(arguments, resolve=lambda name: _resolve_file(name, arguments.config))
+    from llamawire_server.configuration.layers import ConfigurationError
+
+    try:
+        configuration = _load(arguments)
+    except ConfigurationError as error:
+        for mistake in error.mistakes:
+            sys.stderr.write(f"llamawire-server: {mistake}\n")
+        return _WRONG_USAGE
+    for warning in configuration.warnings:
+        sys.stderr.write(f"llamawire-server: {warning}\n")
+    if arguments.command == "config":
+        from llamawire_server.configuration.report import as_json, as_yaml
+
+        sys.stdout.write(as_json(configuration) if arguments.json else as_yaml(configuration))
+        return 0
+    return _run_server(arguments, configuration.server)
+
+
+def _run_server(arguments: argparse.Namespace, config: ServerConfig) -> int:
     # Workers inherit it: they log to the same stream, at the same level.
-    os.environ["LLAMAWIRE_LOG_LEVEL"] = arguments.log_level
-    logging.basicConfig(level=arguments.log_level, format=LOG_FORMAT, stream=sys.stderr)
+    os.environ["LLAMAWIRE_LOG_LEVEL"] = config.log_level
+    logging.basicConfig(level=config.log_level, format=LOG_FORMAT, stream=sys.stderr)
     # gRPC's C core logs in a form of its own; what matters of it is said by whoever calls it.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    return _run_server(arguments)
 
-
-def _run_server(arguments: argparse.Namespace) -> int:
-    # Not at the top: gRPC, FastAPI and their like take longer to import than `--help` should take.
     from llamawire_server.app import ModelServer, Runnable, ShimServer, StartupError, run
 
     def create() -> Runnable:
-        config = _server_config(arguments)
         if arguments.command == "serve":
             return ModelServer(config)
-        return ShimServer(arguments.target, arguments.http, config)
+        if config.http_address is None:
+            raise StartupError("http_address is null, and the shim serves nothing else")
+        return ShimServer(arguments.target, config.http_address, config)
 
     async def serve() -> None:
         await run(create())
@@ -52,39 +79,30 @@ def _run_server(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _server_config(arguments: argparse.Namespace) -> ServerConfig:
-    config = ServerConfig(allow_unknown_fields=arguments.allow_unknown_fields)
-    if arguments.command != "serve":
-        return config
-    sources = ModelSources(
-        models_yaml=arguments.models_yaml or config.sources.models_yaml,
-        models_dir=arguments.models_dir or config.sources.models_dir,
-        named=tuple(arguments.model),
-    )
-    return replace(
-        config,
-        grpc_address=arguments.grpc,
-        http_address=None if arguments.no_http else arguments.http,
-        sources=sources,
-        pool=replace(config.pool, max_loaded_models=arguments.max_loaded_models),
-        preload=tuple(arguments.preload),
-        drain_seconds=arguments.drain_seconds,
-    )
+def _load(arguments: argparse.Namespace) -> Configuration:
+    """What is in force. Raises ConfigurationError."""
+    from llamawire_server.configuration.layers import load_configuration
+
+    return load_configuration(given_options(arguments), os.environ, arguments.config)
 
 
-def _resolve_file(name: str) -> Path | None:
-    """A model's file by name, as `serve` would find it."""
+def _resolve_file(name: str, config_file: Path | None) -> Path | None:
+    """A model's file by name, as `serve` would find it. Raises NoModelError where the configuration is wrong."""
+    from llamawire_server.configuration.layers import ConfigurationError, load_configuration
+    from llamawire_server.doctor.model_file import NoModelError
     from llamawire_server.errors import ServiceError
     from llamawire_server.models.resolver import Resolver
 
     try:
-        return Resolver(ModelSources()).resolve(name).path
-    except ServiceError:
+        configuration = load_configuration({}, os.environ, config_file)
+        return Resolver(configuration.server.sources).resolve(name).path
+    except ConfigurationError as error:
+        raise NoModelError(f"no model can be found: {error}") from error
+    except (ServiceError, ValueError):
         return None
 
 
 def _parser() -> argparse.ArgumentParser:
-    defaults = ServerConfig()
     parser = argparse.ArgumentParser(
         prog="llamawire-server", description="Serves local GGUF models over gRPC and OpenAI's HTTP API."
     )
@@ -92,62 +110,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     serve = commands.add_parser("serve", help="serve models", description="Serve models until SIGTERM.")
-    serve.add_argument(
-        "--grpc",
-        metavar="HOST:PORT",
-        default=defaults.grpc_address,
-        help="where gRPC listens; port 0 takes a free one (default: %(default)s)",
-    )
-    http = serve.add_mutually_exclusive_group()
-    http.add_argument(
-        "--http",
-        metavar="HOST:PORT",
-        default=defaults.http_address,
-        help="where OpenAI's HTTP API listens (default: %(default)s)",
-    )
-    http.add_argument("--no-http", action="store_true", help="gRPC only")
-    serve.add_argument(
-        "--models-yaml",
-        metavar="FILE",
-        type=_file,
-        help=f"names and their files (default: {defaults.sources.models_yaml})",
-    )
-    serve.add_argument(
-        "--models-dir",
-        metavar="FOLDER",
-        type=_folder,
-        help=f"a folder of GGUF files (default: {defaults.sources.models_dir})",
-    )
-    serve.add_argument(
-        "--model",
-        metavar="NAME=PATH",
-        type=_named_file,
-        action="append",
-        default=[],
-        help="a name and its GGUF file; may be repeated",
-    )
-    serve.add_argument(
-        "--preload",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="load this model before saying that the server is ready; may be repeated",
-    )
-    serve.add_argument(
-        "--max-loaded-models",
-        metavar="N",
-        type=_positive,
-        default=defaults.pool.max_loaded_models,
-        help="the least recently used one makes room for the next (default: %(default)s)",
-    )
-    serve.add_argument(
-        "--drain-seconds",
-        metavar="SECONDS",
-        type=float,
-        default=defaults.drain_seconds,
-        help="how long running calls may take to finish after SIGTERM (default: %(default)g)",
-    )
-    _add_common(serve)
+    _add_config(serve)
+    add_options(serve)
 
     shim = commands.add_parser(
         "shim",
@@ -155,13 +119,17 @@ def _parser() -> argparse.ArgumentParser:
         description="Serve OpenAI's HTTP API in front of a remote llamawire gRPC server.",
     )
     shim.add_argument("--target", metavar="HOST:PORT", required=True, help="the gRPC server")
-    shim.add_argument(
-        "--http",
-        metavar="HOST:PORT",
-        default=defaults.http_address,
-        help="where OpenAI's HTTP API listens (default: %(default)s)",
+    _add_config(shim)
+    add_options(shim, _SHIM_KEYS)
+
+    show = commands.add_parser(
+        "config",
+        help="show what serve would run with",
+        description="Show every setting that serve would run with, and where each comes from.",
     )
-    _add_common(shim)
+    show.add_argument("--json", action="store_true", help="for programs")
+    _add_config(show)
+    add_options(show)
 
     check = commands.add_parser(
         "doctor",
@@ -169,49 +137,17 @@ def _parser() -> argparse.ArgumentParser:
         description="Check this machine and this build of llama.cpp by really decoding.",
     )
     doctor.add_arguments(check)
+    _add_config(check)
     return parser
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--allow-unknown-fields",
-        action="store_true",
-        help="ignore fields of HTTP requests that neither OpenAI nor llamawire knows, instead of refusing them",
+        "--config",
+        metavar="FILE",
+        type=Path,
+        help=f"the configuration file (default: $LLAMAWIRE_CONFIG, else {HOME / 'config.yaml'} if it is there)",
     )
-    parser.add_argument(
-        "--log-level",
-        choices=("DEBUG", "INFO", "WARNING", "ERROR"),
-        default="INFO",
-        help="how much is logged to standard error (default: %(default)s)",
-    )
-
-
-def _file(text: str) -> Path:
-    path = Path(text)
-    if not path.is_file():
-        raise argparse.ArgumentTypeError(f"'{text}' is no file")
-    return path
-
-
-def _folder(text: str) -> Path:
-    path = Path(text)
-    if not path.is_dir():
-        raise argparse.ArgumentTypeError(f"'{text}' is no folder")
-    return path
-
-
-def _named_file(text: str) -> tuple[str, Path]:
-    name, equals, path = text.partition("=")
-    if not equals or not name.strip() or not path:
-        raise argparse.ArgumentTypeError(f"'{text}' is not of the form NAME=PATH")
-    return name, Path(path)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
 
 
 if __name__ == "__main__":

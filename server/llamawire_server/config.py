@@ -23,13 +23,28 @@ class SamplingDefaults:
     """What a request's sampling fields are where it leaves them out. An explicit 0 is not left out."""
 
     temperature: float = 1.0
+    """How freely tokens are drawn. 0: always the likeliest one. [0, 2]"""
+
     top_p: float = 0.95
+    """Keep the likeliest tokens whose probabilities add up to this. 1: all. [0, 1]"""
+
     top_k: int = 64
+    """Keep this many of the likeliest tokens. 0: all."""
+
     min_p: float = 0.0
+    """Drop tokens less likely than this share of the likeliest one's probability. 0: none. [0, 1]"""
+
     frequency_penalty: float = 0.0
+    """Subtracted from a token's logit for each time that it was generated. [-2, 2]"""
+
     presence_penalty: float = 0.0
+    """Subtracted from a token's logit if it was generated. [-2, 2]"""
+
     repeat_penalty: float = 1.0
+    """Divides the positive logits, and multiplies the negative ones, of tokens that came before. 1: off. (0, 10]"""
+
     max_tokens: int = 2048
+    """The longest answer, in tokens."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,12 @@ class ModelSettings:
     keep_alive: float | None = None
     """Seconds that the model stays loaded when idle. None: for ever; 0: not at all; negative: for ever."""
 
+    pinned: bool = False
+    """Whether the model stays loaded, once it is: it makes no room for others, and `keep_alive` says nothing."""
+
+    preload: bool = False
+    """Whether the model is loaded before the server says that it is ready."""
+
     defaults: SamplingDefaults = field(default_factory=SamplingDefaults)
     """What a request's sampling fields are where it leaves them out."""
 
@@ -75,21 +96,61 @@ class ModelSources:
     """A folder of GGUF files, searched with its subfolders. It need not exist."""
 
     named: tuple[tuple[str, Path], ...] = ()
-    """Names and files given on the command line; they come before models.yaml's."""
+    """Names and files given beside models.yaml; they come before its own."""
+
+    poll_seconds: float = 1.0
+    """How often models.yaml, the folder and the files of loaded models are looked at for changes."""
+
+
+@dataclass(frozen=True)
+class MemoryAmount:
+    """An amount of memory: a share of the machine's, or a number of bytes. Exactly one is set."""
+
+    share: float | None = None
+    """Of the machine's memory, or of its control group's where that is less; in (0, 1]."""
+
+    size_bytes: int | None = None
+    """So many bytes, whatever the machine has."""
 
 
 @dataclass(frozen=True)
 class PoolSettings:
     """How many models may be loaded, and how much work may wait at one."""
 
-    max_loaded_models: int = 4
-    """The least recently used model without a lease makes room for the next one."""
+    memory_budget: MemoryAmount = MemoryAmount(share=0.8)
+    """What the loaded models may use together: weights, KV caches, compute buffers."""
+
+    max_loaded_models: int | None = None
+    """How many models may be loaded at once. None: as many as the memory budget holds."""
 
     max_queued_requests: int = 256
     """Requests that may wait at one model beyond the ones being answered."""
 
     load_timeout_seconds: float = 600.0
     """How long a worker may take to load its model."""
+
+    room_timeout_seconds: float = 60.0
+    """How long a request may wait for others to let go of a model, so that its own fits into memory."""
+
+    abandoned_load_seconds: float = 15.0
+    """How long a load goes on for which nobody waits any more: who came with a short deadline may come back."""
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """What is done about a worker that hangs or dies."""
+
+    hang_seconds: float = 30.0
+    """A worker that has work and takes no step for so long is killed; for longer where its steps take long."""
+
+    max_restarts: int = 8
+    """A worker that dies so many times in a row, its requests getting nowhere, is given up with all of them."""
+
+    first_pause_seconds: float = 0.5
+    """How long the second restart in a row waits; the first one does not. Each further pause is twice as long."""
+
+    longest_pause_seconds: float = 30.0
+    """Where the pauses stop growing."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +164,13 @@ class ServerConfig:
     """HOST:PORT of the HTTP side; None: there is none."""
 
     sources: ModelSources = field(default_factory=ModelSources)
+    """Where models come from."""
+
     pool: PoolSettings = field(default_factory=PoolSettings)
+    """How many models may be loaded, and how much work may wait at one."""
+
+    worker: WorkerSettings = field(default_factory=WorkerSettings)
+    """What is done about a worker that hangs or dies."""
 
     preload: tuple[str, ...] = ()
     """Names of models to load before the server says that it is ready."""
@@ -116,3 +183,6 @@ class ServerConfig:
 
     drain_seconds: float = 30.0
     """How long running requests may take to finish after SIGTERM."""
+
+    log_level: str = "INFO"
+    """How much is logged to standard error: DEBUG, INFO, WARNING or ERROR. Workers log as much."""

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import os
+import resource
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from llamawire_server.config import MemoryAmount
+
+# What is taken for the machine's memory where the system says nothing of it.
+_UNKNOWN_TOTAL_BYTES = 8 * 1024**3
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ def usable_cores(root: Path = Path("/")) -> int:
 
 def memory(root: Path = Path("/")) -> Memory | None:
     """Memory that this process may use; None where the system doesn't say (it does on Linux)."""
-    machine = _meminfo(root / "proc/meminfo")
+    machine = _kilobyte_fields(root / "proc/meminfo")
     try:
         total, available = machine["MemTotal"], machine["MemAvailable"]
     except KeyError:
@@ -43,6 +50,31 @@ def memory(root: Path = Path("/")) -> Memory | None:
             total = min(total, limit)
             available = min(available, max(0, limit - used))
     return Memory(total, available, limited)
+
+
+def amount_bytes(amount: MemoryAmount, memory: Memory | None) -> int:
+    """An amount in bytes. A share is of `memory`, or, where that is None, of what else the system says it has."""
+    if amount.size_bytes is not None:
+        return amount.size_bytes
+    total_bytes = memory.total_bytes if memory else _physical_bytes() or _UNKNOWN_TOTAL_BYTES
+    return int(total_bytes * (amount.share or 0.0))
+
+
+def resident_bytes(root: Path = Path("/")) -> int:
+    """Main memory that this process holds now; where the system doesn't tell that, the most that it ever held."""
+    try:
+        return _kilobyte_fields(root / "proc/self/status")["VmRSS"]
+    except KeyError:
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * 1024
+
+
+def _physical_bytes() -> int | None:
+    try:
+        num_pages = os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return None
+    return num_pages * os.sysconf("SC_PAGE_SIZE") if num_pages > 0 else None
 
 
 def _control_groups(root: Path, controller: str) -> Iterator[Path]:
@@ -91,11 +123,11 @@ def _number(path: Path) -> int:
         return -1
 
 
-def _meminfo(path: Path) -> dict[str, int]:
-    """/proc/meminfo in bytes."""
+def _kilobyte_fields(path: Path) -> dict[str, int]:
+    """The amounts in a file such as /proc/meminfo, in bytes; other lines are left out."""
     try:
         lines = path.read_text().splitlines()
     except OSError:
         return {}
     fields = (line.split() for line in lines)
-    return {name.rstrip(":"): int(value) * 1024 for name, value, *_ in fields}
+    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in fields if words[2:] == ["kB"]}

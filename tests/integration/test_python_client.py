@@ -314,7 +314,7 @@ def test_a_server_that_drains(start_server: StartServer) -> None:
         assert refused.value.retry_after_seconds == 10
         with pytest.raises(InferenceError) as caught:
             stream.result()
-        assert caught.value.reason == "WORKER_STOPPED"
+        assert caught.value.reason == "SERVER_STOPPED"
         assert stream.completion.text
         assert server.process.wait(30) == 0
 

@@ -292,6 +292,6 @@ def test_a_shim_that_can_not_start_says_why(arguments: list[str], tmp_path: Path
         check=False,
         env={**os.environ, "HOME": str(tmp_path)},
     )
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert result.stdout == ""
-    assert f"can't listen on {arguments[1]}" in result.stderr.splitlines()[-1]
+    assert "--http must be of the form HOST:PORT" in result.stderr.splitlines()[-1]

@@ -19,18 +19,20 @@ PACKAGES = {
 # What each part of the server must not know, nor anything below it. A part that is not here may import any other.
 FORBIDDEN = {
     # Text and tokens without requests, transports or processes.
-    "engine": ("chat", "worker", "models", "service", "rpc", "shim", "app", "cli"),
-    "chat": ("engine", "worker", "models", "service", "rpc", "shim", "app", "cli"),
+    "engine": ("chat", "worker", "models", "service", "rpc", "shim", "configuration", "app", "cli"),
+    "chat": ("engine", "worker", "models", "service", "rpc", "shim", "configuration", "app", "cli"),
     # A worker does what it is told over its socket.
-    "worker": ("models", "service", "rpc", "shim", "app", "cli"),
-    "models": ("service", "rpc", "shim", "app", "cli"),
+    "worker": ("models", "service", "rpc", "shim", "configuration", "app", "cli"),
+    "models": ("service", "rpc", "shim", "configuration", "app", "cli"),
     # What the server can do has no transport.
-    "service": ("rpc", "shim", "app", "cli"),
+    "service": ("rpc", "shim", "configuration", "app", "cli"),
     # Two transports over one interface.
-    "rpc": ("shim", "worker", "engine", "chat", "models", "app", "cli"),
-    "shim": ("rpc", "worker", "engine", "chat", "models", "app", "cli"),
-    "errors": ("worker", "engine", "chat", "models", "service", "rpc", "shim", "app", "cli"),
-    "config": ("worker", "engine", "chat", "models", "service", "rpc", "shim", "app", "cli"),
+    "rpc": ("shim", "worker", "engine", "chat", "models", "configuration", "app", "cli"),
+    "shim": ("rpc", "worker", "engine", "chat", "models", "configuration", "app", "cli"),
+    "errors": ("worker", "engine", "chat", "models", "service", "rpc", "shim", "configuration", "app", "cli"),
+    # What the server is told is told to its parts in small values, which know neither files nor variables.
+    "configuration": ("worker", "engine", "chat", "models", "service", "rpc", "shim", "app", "cli"),
+    "config": ("worker", "engine", "chat", "models", "service", "rpc", "shim", "configuration", "app", "cli"),
 }
 # Of the interface's package, the transports know the interface and not what is behind it.
 INTERFACE = "llamawire_server.service.interface"

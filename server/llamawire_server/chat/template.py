@@ -34,7 +34,6 @@ class ChatTemplate:
         # What transformers gives to templates (PreTrainedTokenizerBase.apply_chat_template).
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _refuse
-        environment.globals["strftime_now"] = _strftime_now
         self._special = {"bos_token": bos_token, "eos_token": eos_token}
         try:
             self._template = environment.from_string(source)
@@ -47,10 +46,12 @@ class ChatTemplate:
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         variables: Mapping[str, Any] | None = None,
+        now: float | None = None,
     ) -> str:
         """The prompt that ends where the assistant is to speak.
 
-        messages: `role`, `content`, and what else the template may know. variables: more of the caller's.
+        messages: `role`, `content`, and what else the template may know. variables: more of the caller's. now: in
+        seconds since 1970, for templates that write a date; given, the same conversation gives the same prompt.
         Raises TemplateError where the template refuses the conversation or fails on it.
         """
         try:
@@ -58,6 +59,7 @@ class ChatTemplate:
                 {
                     **self._special,
                     **(variables or {}),
+                    "strftime_now": (datetime.now() if now is None else datetime.fromtimestamp(now)).strftime,
                     "messages": messages,
                     "tools": tools or None,
                     "add_generation_prompt": True,
@@ -71,10 +73,6 @@ class ChatTemplate:
 
 def _refuse(message: str) -> NoReturn:
     raise TemplateError(f"the model's chat template refuses these messages: {message}")
-
-
-def _strftime_now(form: str) -> str:
-    return datetime.now().strftime(form)
 
 
 class _Generation(Extension):

@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from llamawire_server.config import ModelSettings, SamplingDefaults
-from llamawire_server.models.catalog_document import CatalogError, Field, Value
+from llamawire_server.yaml_document import Field, Value
+from llamawire_server.yaml_table import Table, boolean, integer, number
 
-_MAX_INT32 = 2**31 - 1
 _TEMPLATE_MARKS = ("{{", "{%", "{#")
-
-_Reader: TypeAlias = Callable[[Value], object]
 
 
 def read_settings(fields: Iterable[Field]) -> ModelSettings:
     """The settings that these keys of an entry give; what is left out or empty keeps its default.
 
-    Raises `CatalogError` for a key that there is not, and for a value that it can't have.
+    Raises `DocumentError` for a key that there is not, and for a value that it can't have.
     """
-    return replace(ModelSettings(), **_read_fields(fields, _SETTINGS, also_known=("path", "aliases")))
-
-
-def resolve_path(value: Value) -> Path:
-    """The absolute path that a value names, taken from the folder that models.yaml is in.
-
-    `~` is understood. Raises `CatalogError` where it is no path.
-    """
-    try:
-        path = Path(value.text().strip()).expanduser()
-    except RuntimeError:
-        raise value.error("begins with the home of a user that there is not") from None
-    return (value.path.parent / path).absolute()
+    return replace(ModelSettings(), **_read(_SETTINGS, fields))
 
 
 def template_path(value: Value) -> Path | None:
     """The file that a chat_template names; None where it is itself a template."""
     is_template = any(mark in value.text() for mark in _TEMPLATE_MARKS)
-    return None if is_template else resolve_path(value)
+    return None if is_template else value.file_path()
 
 
 def _read_template(value: Value) -> str:
@@ -58,7 +43,7 @@ def _read_template(value: Value) -> str:
 
 
 def _read_defaults(value: Value) -> SamplingDefaults:
-    return replace(SamplingDefaults(), **_read_fields(value.fields(f"{value.label}."), _DEFAULTS))
+    return replace(SamplingDefaults(), **_read(_DEFAULTS, value.fields(f"{value.label}.")))
 
 
 def _read_repeat_penalty(value: Value) -> float:
@@ -68,55 +53,37 @@ def _read_repeat_penalty(value: Value) -> float:
     return penalty
 
 
-def _read_fields(
-    fields: Iterable[Field], readers: dict[str, _Reader], also_known: tuple[str, ...] = ()
-) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for field in fields:
-        if field.name in also_known:
-            continue
-        reader = readers.get(field.name)
-        if reader is None:
-            raise _unknown_key(field, [*readers, *also_known])
-        if field.value.kind != "null":
-            values[field.name] = reader(field.value)
-    return values
+def _read(table: Table, fields: Iterable[Field]) -> dict[str, Any]:
+    return {field.name: value for field, value in table.read(fields)}
 
 
-def _unknown_key(field: Field, known: Iterable[str]) -> CatalogError:
-    near = difflib.get_close_matches(field.name.strip().lower()[:100], known, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(sorted(known))}"
-    return field.key.error(f"is not a key that is known here; {hint}")
-
-
-def _integer(low: int, high: int = _MAX_INT32) -> _Reader:
-    return lambda value: value.integer(low, high)
-
-
-def _number(low: float, high: float) -> _Reader:
-    return lambda value: value.number(low, high)
-
-
-_SETTINGS: dict[str, _Reader] = {
-    "context_length": _integer(1),
-    "parallel": _integer(1, 256),
-    "kv_cache_tokens": _integer(1),
-    "threads": _integer(1, 4096),
-    "gpu_layers": _integer(-1),
-    "chat_template": _read_template,
-    "reasoning_format": lambda value: value.text().strip().lower(),
-    "keep_alive": lambda value: value.number(),
-    "defaults": _read_defaults,
-}
+_SETTINGS = Table(
+    {
+        "context_length": integer(1),
+        "parallel": integer(1, 256),
+        "kv_cache_tokens": integer(1),
+        "threads": integer(1, 4096),
+        "gpu_layers": integer(-1),
+        "chat_template": _read_template,
+        "reasoning_format": lambda value: value.text().strip().lower(),
+        "keep_alive": lambda value: value.number(wanted="a number of seconds"),
+        "pinned": boolean,
+        "preload": boolean,
+        "defaults": _read_defaults,
+    },
+    also_known=("path", "aliases"),
+)
 
 # The ranges of a request's own fields.
-_DEFAULTS: dict[str, _Reader] = {
-    "temperature": _number(0, 2),
-    "top_p": _number(0, 1),
-    "top_k": _integer(0),
-    "min_p": _number(0, 1),
-    "frequency_penalty": _number(-2, 2),
-    "presence_penalty": _number(-2, 2),
-    "repeat_penalty": _read_repeat_penalty,
-    "max_tokens": _integer(1),
-}
+_DEFAULTS = Table(
+    {
+        "temperature": number(0, 2),
+        "top_p": number(0, 1),
+        "top_k": integer(0),
+        "min_p": number(0, 1),
+        "frequency_penalty": number(-2, 2),
+        "presence_penalty": number(-2, 2),
+        "repeat_penalty": _read_repeat_penalty,
+        "max_tokens": integer(1),
+    }
+)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from llamawire_server.models.ggml_types import FILE_TYPE_GUESSED, FILE_TYPES
 from llamawire_server.models.gguf_header import Header, read_header
 from llamawire_server.models.gguf_reader import GGUFError
+from llamawire_server.models.shape import ModelShape, read_shape
 from llamawire_server.models.split_files import parse_split_name, part_path
 
 __all__ = ["GGUFError", "GGUFMetadata", "read_gguf"]
@@ -53,6 +54,11 @@ class GGUFMetadata:
     modified_ns: int
     """When the file was last changed, in nanoseconds since 1970."""
 
+    weights_bytes: int = 0
+    """What the weights take in the file, and in memory."""
+
+    shape: ModelShape = field(default_factory=ModelShape)
+
     @property
     def has_chat_template(self) -> bool:
         """Whether the file has a chat template of its own."""
@@ -83,6 +89,8 @@ def read_gguf(path: Path) -> GGUFMetadata:
         vocabulary_size=first.count("tokenizer.ggml.tokens") or first.count(f"{architecture}.vocab_size"),
         chat_template=first.text("tokenizer.chat_template") or None,
         modified_ns=max(part.modified_ns for part in parts),
+        weights_bytes=sum(part.data_bytes for part in parts),
+        shape=read_shape(parts, architecture),
     )
 
 

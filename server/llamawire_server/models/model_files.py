@@ -57,10 +57,17 @@ def real_path(path: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class _Reading:
+class Reading:
+    """What became of reading a file."""
+
     signature: tuple[FileSignature | None, ...]
+    """Of the file just before it was read, or of each part; None for one that is not there."""
+
     metadata: GGUFMetadata | None
+    """What it says about its model. None where it can't be read."""
+
     failure: str = ""
+    """Why it can't be read."""
 
 
 class ModelFiles:
@@ -68,13 +75,20 @@ class ModelFiles:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._readings: dict[Path, _Reading] = {}
+        self._readings: dict[Path, Reading] = {}
 
     def metadata(self, path: Path) -> GGUFMetadata:
         """What the file says about its model.
 
         Raises `GGUFError` where it can't be read, or is not a model but something that belongs to one.
         """
+        reading = self.read(path)
+        if reading.metadata is None:
+            raise GGUFError(path, reading.failure)
+        return reading.metadata
+
+    def read(self, path: Path) -> Reading:
+        """What there is to know of the file now, whether it can be read or not."""
         # Held while reading: many threads that ask for one new file read it once.
         with self._lock:
             signature = _signatures(path)
@@ -82,9 +96,7 @@ class ModelFiles:
             if reading is None or reading.signature != signature:
                 reading = _read(path, signature)
                 self._readings[path] = reading
-        if reading.metadata is None:
-            raise GGUFError(path, reading.failure)
-        return reading.metadata
+            return reading
 
 
 def _signatures(path: Path) -> tuple[FileSignature | None, ...]:
@@ -100,11 +112,11 @@ def _signatures(path: Path) -> tuple[FileSignature | None, ...]:
     return tuple(signatures)
 
 
-def _read(path: Path, signature: tuple[FileSignature | None, ...]) -> _Reading:
+def _read(path: Path, signature: tuple[FileSignature | None, ...]) -> Reading:
     try:
         metadata = read_gguf(path)
     except GGUFError as error:
-        return _Reading(signature, None, error.message)
+        return Reading(signature, None, error.message)
     if metadata.kind in _COMPANIONS:
-        return _Reading(signature, None, f"is not a model but what goes with one: {metadata.kind}")
-    return _Reading(signature, metadata)
+        return Reading(signature, None, f"is not a model but what goes with one: {metadata.kind}")
+    return Reading(signature, metadata)

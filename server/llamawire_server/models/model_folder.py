@@ -38,6 +38,9 @@ class FolderIndex:
     def __init__(self, found: Iterable[FoundFile], files: ModelFiles) -> None:
         self._found = tuple(found)
         self._files = files
+        self._by_path: dict[Path, list[FoundFile]] = {}
+        for file in self._found:
+            self._by_path.setdefault(file.path, []).append(file)
         self._by_stem = _group((file.stem, file) for file in self._found)
         self._by_place = _group((file.place, file) for file in self._found)
 
@@ -59,6 +62,10 @@ class FolderIndex:
         """The files that can be read, each once."""
         return list(dict.fromkeys(file.path for file, _ in self._described))
 
+    def has(self, path: Path) -> bool:
+        """Whether the file is there, readable or not."""
+        return path in self._by_path
+
     def names(self) -> Iterator[str]:
         """Every name that something in the folder answers to."""
         for by_name in (self._by_stem, self._by_display_name, self._by_architecture):
@@ -66,7 +73,7 @@ class FolderIndex:
 
     def names_of(self, path: Path) -> Iterator[str]:
         """The names of one file, best first. Another file may have some of them, too."""
-        files = [file for file in self._found if file.path == path]
+        files = self._by_path.get(path, [])
         yield from (file.stem for file in files)
         yield from (file.place for file in files)
         for by_content in (self._by_display_name, self._by_architecture):

@@ -1,4 +1,4 @@
-"""The pool: loaded models by file, each run by one worker process, and the leases on them.
+"""The pool: names of models, the slots that they lead to, and the leases on them.
 
 Everything here runs on one event loop, and a slot is looked up and put in place without an `await` between the
 two: that is the lock. Many requests for a cold model find the same slot and wait for the same load, which belongs
@@ -10,96 +10,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import hashlib
-import logging
 import time
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field
-from enum import Enum
-from importlib import metadata
+from collections.abc import AsyncGenerator, Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from llamawire_server import __version__
-from llamawire_server.config import ModelSettings, PoolSettings
-from llamawire_server.errors import Condition, ServiceError, engine_fault
+from llamawire_server.config import PoolSettings
+from llamawire_server.errors import Condition, ServiceError, engine_fault, model_not_found
+from llamawire_server.models.footprint import Footprints, estimate_entry, load_key
 from llamawire_server.models.names import normalize
+from llamawire_server.models.register import Register
 from llamawire_server.models.resolver import ModelEntry, Resolver
-from llamawire_server.worker.process import WorkerProcess
+from llamawire_server.models.room import PASSING_SECONDS, Room
+from llamawire_server.models.slot import Bell, Lease, ModelStatus, Slot, Stage, State
+from llamawire_server.models.slots import Slots, StartWorker
 
-log = logging.getLogger(__name__)
+__all__ = ["Pool", "Lease", "ModelStatus", "State", "StartWorker"]
 
 # A name with a tag leads to the model without it, whatever the tag: callers may make up any number of them. Those
 # beyond these many are resolved each time.
 MAX_NAMES_KEPT = 64
 
-
-class State(Enum):
-    """Where a model stands."""
-
-    UNLOADED = "unloaded"
-    LOADING = "loading"
-    READY = "ready"
-    UNLOADING = "unloading"
-    FAILED = "failed"
-
-
-@dataclass(eq=False)
-class Slot:
-    """A model that is loaded, or on its way in or out."""
-
-    entry: ModelEntry
-    load: asyncio.Future[None]
-    """The load's outcome; it is the pool's own, not that of the request that began it."""
-    state: State = State.LOADING
-    load_progress: float = 0.0
-    fingerprint: str = ""
-    worker: WorkerProcess | None = None
-    num_leases: int = 0
-    names: set[str] = field(default_factory=set)
-    """Every name under which the slot was asked for, normalised."""
-    released_at: float = field(default_factory=time.monotonic)
-    idle_timer: asyncio.TimerHandle | None = None
-
-
-@dataclass(frozen=True)
-class ModelStatus:
-    """A model as it stands now."""
-
-    entry: ModelEntry
-    state: State
-    load_progress: float = 0.0
-    num_requests: int = 0
-    worker: WorkerProcess | None = None
-
-
-@dataclass(frozen=True)
-class Lease:
-    """A request's hold on a loaded model: while it lasts, the model is not unloaded."""
-
-    entry: ModelEntry
-    worker: WorkerProcess
-    system_fingerprint: str
-    waited_seconds: float
-    """How long the request waited for the model to be loaded."""
-
-
-class StartWorker(Protocol):
-    """How a model gets its worker; see `WorkerProcess.start`."""
-
-    async def __call__(
-        self,
-        path: Path,
-        settings: ModelSettings,
-        chat_template: str | None,
-        *,
-        on_progress: Callable[[float], None],
-        on_end: Callable[[str], None],
-    ) -> WorkerProcess: ...
+# An answer that is to be seen has to leave before the caller's own clock ends the call: by so much of the time that
+# the caller gave, or so many seconds at the most.
+MARGIN_SHARE = 0.1
+MAX_MARGIN_SECONDS = 0.25
 
 
 class Pool:
-    """Loads models on demand and unloads the least recently used ones."""
+    """Loads models on demand, within a memory budget."""
 
     def __init__(
         self,
@@ -107,70 +46,169 @@ class Pool:
         settings: PoolSettings,
         on_change: Callable[[ModelStatus], None],
         *,
-        start_worker: StartWorker = WorkerProcess.start,
+        start_worker: StartWorker,
+        budget_bytes: int,
+        estimate: Callable[[ModelEntry], int] = estimate_entry,
+        passing_seconds: float = PASSING_SECONDS,
     ) -> None:
-        """on_change: called on the event loop whenever a model's state has changed."""
+        """on_change: called on the event loop whenever a model stands otherwise. estimate: bytes that a load takes.
+
+        passing_seconds: for how long requests for a loaded model may pass one that waits for room.
+        """
         self._resolver = resolver
         self._settings = settings
-        self._on_change = on_change
-        self._start_worker = start_worker
-        self._slots: dict[Path, Slot] = {}
-        self._failures: dict[Path, str] = {}
-        self._unloads: set[asyncio.Task[None]] = set()
+        self._footprints = Footprints(estimate)
+        self._register = Register(on_change)
+        room = Room(budget_bytes, settings.max_loaded_models, passing_seconds)
+        self._slots = Slots(settings, start_worker, self._register, room, self._footprints)
+        self._known: dict[Path, ModelEntry] | None = None
+        self._num_renewals = 0
         self._is_closed = False
 
     @contextlib.asynccontextmanager
-    async def lease(self, name: str, timeout_seconds: float | None = None) -> AsyncGenerator[Lease, None]:
+    async def lease(
+        self, name: str, timeout_seconds: float | None = None, *, wait: bool = True
+    ) -> AsyncGenerator[Lease, None]:
         """Hold the model that `name` means, loaded first if need be.
 
-        Raises ServiceError: no such model, it can't be loaded, no room for it, the load takes longer than
-        `timeout_seconds`, the pool is closed.
+        Not to `wait` means to be sent away where it is not loaded, which then begins. Raises ServiceError: no such
+        model, it can't be loaded, too many requests are there, no room for it in time or ever, the load takes longer
+        than `timeout_seconds`, the pool is closed.
         """
         started = time.monotonic()
+        patience = Patience.of(timeout_seconds, self._settings.room_timeout_seconds)
         slot = await self._slot(name)
+        if not wait and slot.stage is not Stage.READY:
+            raise self._send_away(slot)
+        self._check_queue(slot)
         # Taken before the first await that follows: a model on its way in is leased already.
+        self._enter(slot)
         slot.num_leases += 1
         try:
-            has_to_wait = not slot.load.done()
-            worker = await self._loaded(slot, timeout_seconds)
+            has_to_wait = slot.stage is not Stage.READY
+            while slot.stage is not Stage.READY:
+                await self._wait(slot, slot.moves, patience)
+            assert slot.worker is not None
+            slot.wanted_until = 0.0
             waited_seconds = time.monotonic() - started if has_to_wait else 0.0
-            yield Lease(slot.entry, worker, slot.fingerprint, waited_seconds)
+            yield Lease(slot.entry, slot.worker, slot.fingerprint, waited_seconds)
         finally:
-            self._release(slot)
+            slot.num_leases -= 1
+            self._slots.note_leaving(slot, comes_back=True)
+
+    async def load(
+        self, name: str, timeout_seconds: float | None = None
+    ) -> AsyncGenerator[ModelStatus, None]:
+        """Load the model that `name` means; gives how it stands at every change, READY as the last.
+
+        A slow reader gets the latest. Who leaves before does not wait for it any more. Raises ServiceError as
+        `lease` does.
+        """
+        patience = Patience.of(timeout_seconds, self._settings.room_timeout_seconds)
+        slot = await self._slot(name)
+        self._enter(slot)
+        slot.num_loaders += 1
+        try:
+            last: ModelStatus | None = None
+            while last is None or last.state is not State.READY:
+                status = slot.status()
+                if not slot.has_ended and status.is_news_after(last):
+                    last = status
+                    yield status
+                else:
+                    await self._wait(slot, slot.news, patience)
+        finally:
+            slot.num_loaders -= 1
+            self._slots.note_leaving(slot, comes_back=False)
+
+    async def unload(
+        self, name: str, *, cancel_running: bool = False, timeout_seconds: float | None = None
+    ) -> ModelEntry:
+        """Take the model that `name` means out of memory, once the requests that it answers are done.
+
+        cancel_running: end them instead. A load in progress is cancelled; a model that is not loaded stays so. Raises
+        ServiceError: no such model; DEADLINE where it takes longer than `timeout_seconds`, and goes on.
+        """
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        found = self._find_loaded(name)
+        entry = found.entry if found else await asyncio.to_thread(self._resolver.resolve, name)
+        leaving = self._register.all_of(entry.path)
+        for slot in leaving:
+            if cancel_running or slot.stage in (Stage.IN_LINE, Stage.STARTING):
+                self._slots.dismiss(slot, _UNLOADED_BEFORE, _UNLOADED_WHILE)
+            elif slot.is_loaded:
+                self._slots.retire(slot)
+        # Who is behind them in the line may have its turn now.
+        self._slots.arrange()
+        for slot in leaving:
+            while slot.stage is not Stage.GONE:
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                if not await slot.moves.wait(left):
+                    raise ServiceError(
+                        Condition.DEADLINE,
+                        "DEADLINE_EXCEEDED",
+                        f"the deadline passed while model '{entry.name}' was being unloaded; that goes on",
+                    )
+        return entry
+
+    def renew(self, entries: Iterable[ModelEntry]) -> None:
+        """What could be named now. A loaded model whose file or settings changed is replaced for new requests.
+
+        Those that it is answering end on it first. One whose file can't be read just now stays.
+        """
+        known = {entry.path: entry for entry in entries}
+        has_changed = known != self._known
+        self._known = known
+        if self._is_closed:
+            return
+        if has_changed:
+            # What was resolved before may lead elsewhere now.
+            self._num_renewals += 1
+        for slot in list(self._register.current.values()):
+            self._renew(slot, known.get(slot.entry.path))
+            if has_changed:
+                slot.names = {slot.entry.name, *slot.entry.aliases}
+        self._slots.arrange()
 
     def statuses(self) -> dict[Path, ModelStatus]:
-        """The models that are loaded or on their way in, by file."""
-        return {path: self._status(slot) for path, slot in self._slots.items()}
+        """The models that are loaded, or on their way in or out, by file."""
+        return self._register.statuses()
 
     def failure(self, path: Path) -> str | None:
         """Why the last load of this file failed, or its worker died; None where it did not."""
-        return self._failures.get(path)
+        return self._register.failures.get(path)
+
+    def memory_bytes(self, entry: ModelEntry) -> int:
+        """What the model takes up in memory: as measured when it was loaded, else as estimated."""
+        return self._footprints.of(entry)
 
     async def close(self) -> None:
         """Unload everything, leased or not. No lease is given afterwards."""
         self._is_closed = True
-        for slot in list(self._slots.values()):
-            self._unload(slot)
-        await asyncio.gather(*self._unloads)
+        error = ServiceError(
+            Condition.ENGINE, "SERVER_STOPPED", "the server was stopped before the answer was finished"
+        )
+        await self._slots.close(_draining(), error)
 
     async def _slot(self, name: str) -> Slot:
-        """The slot of a name: an existing one, or a new one whose load has begun."""
+        """The slot of a name: an existing one, or a new one, in line or on its way in already."""
+        while True:
+            if self._is_closed:
+                raise _draining()
+            loaded = self._find_loaded(name)
+            if loaded is not None:
+                return loaded
+            num_renewals = self._num_renewals
+            # The resolver looks at files: not on the event loop, where it would hold everybody up.
+            entry = await asyncio.to_thread(self._resolver.resolve, name)
+            if num_renewals == self._num_renewals:
+                break
         if self._is_closed:
-            raise ServiceError(Condition.NOT_READY, "DRAINING", "the server is shutting down")
-        loaded = self._find_loaded(name)
-        if loaded is not None:
-            return loaded
-        # The resolver looks at files: not on the event loop, where it would hold everybody up.
-        entry = await asyncio.to_thread(self._resolver.resolve, name)
-        if self._is_closed:
-            raise ServiceError(Condition.NOT_READY, "DRAINING", "the server is shutting down")
-        slot = self._slots.get(entry.path)
+            raise _draining()
+        slot = self._register.current.get(entry.path)
         if slot is None:
-            leaving = self._make_room()
-            slot = self._slots[entry.path] = Slot(entry, asyncio.get_running_loop().create_future())
-            slot.load = asyncio.create_task(self._load(slot, leaving), name=f"load {entry.name}")
-            slot.load.add_done_callback(_retrieve_exception)
-            self._on_change(self._status(slot))
+            self._check_line()
+            slot = self._slots.add(entry)
         slot.names.update((entry.name, *entry.aliases))
         if len(slot.names) < MAX_NAMES_KEPT:
             slot.names.add(normalize(name))
@@ -178,171 +216,117 @@ class Pool:
 
     def _find_loaded(self, name: str) -> Slot | None:
         wanted = normalize(name)
-        for slot in self._slots.values():
+        for slot in self._register.current.values():
             if wanted in slot.names:
                 return slot
         return None
 
-    async def _loaded(self, slot: Slot, timeout_seconds: float | None) -> WorkerProcess:
-        """The slot's worker, once its model is loaded. Raises ServiceError where the load fails or takes too long.
+    def _enter(self, slot: Slot) -> None:
+        """Before a caller takes hold of a slot. Raises ServiceError where too many wait in line."""
+        if slot.stage is Stage.IN_LINE:
+            self._check_line()
+        self._slots.note_use(slot)
 
-        A caller that gives up does not end the load that others wait for.
-        """
-        await asyncio.wait({slot.load}, timeout=timeout_seconds)
-        if not slot.load.done():
+    def _check_queue(self, slot: Slot) -> None:
+        """A model's requests are bounded while it is loaded or started again, too. Raises ServiceError."""
+        if slot.num_leases >= slot.entry.settings.parallel + self._settings.max_queued_requests:
+            raise ServiceError(
+                Condition.BUSY,
+                "QUEUE_FULL",
+                f"{slot.num_leases} requests wait at model '{slot.entry.name}', as many as may",
+            )
+
+    def _check_line(self) -> None:
+        """Nobody gets past who is in line: who comes while it is full would only make it longer."""
+        num_waiting = sum(slot.num_leases + slot.num_loaders for slot in self._slots.room.line)
+        if num_waiting >= max(1, self._settings.max_queued_requests):
+            raise ServiceError(
+                Condition.BUSY,
+                "QUEUE_FULL",
+                f"{num_waiting} requests wait for room in memory, as many as may",
+            )
+
+    async def _wait(self, slot: Slot, bell: Bell, patience: Patience) -> None:
+        """Until the bell rings. Raises ServiceError where the slot has ended, or it takes too long."""
+        if slot.has_ended:
+            raise _refusal(slot)
+        if slot.stage is Stage.IN_LINE:
+            if not await bell.wait(patience.left_for_room()):
+                raise self._slots.room.no_room(slot)
+        elif not await bell.wait(patience.left()):
             raise ServiceError(
                 Condition.DEADLINE,
                 "DEADLINE_EXCEEDED",
                 "the deadline passed while the model was being loaded",
             )
-        if slot.load.cancelled() or slot.state in (State.UNLOADING, State.UNLOADED):
-            raise ServiceError(Condition.NOT_READY, "DRAINING", "the server is shutting down")
-        error = slot.load.exception()
-        if isinstance(error, ServiceError):
-            # Each waiter raises an error of its own: a shared one would collect everybody's traceback.
-            raise dataclasses.replace(error)
-        if slot.worker is None:
-            raise engine_fault("the model's worker has ended", "WORKER_CRASHED")
-        return slot.worker
 
-    async def _load(self, slot: Slot, leaving: set[asyncio.Task[None]]) -> None:
-        """Load a slot's model once the workers that make room for it have ended."""
-        entry = slot.entry
+    def _send_away(self, slot: Slot) -> ServiceError:
+        """What is said to who does not wait for a load; it goes on for a while."""
+        if slot.stage in (Stage.IN_LINE, Stage.STARTING):
+            self._slots.note_want(slot)
+        message = f"model '{slot.entry.name}' is being loaded"
+        if failure := self.failure(slot.entry.path):
+            message += f"; before that, this went wrong: {failure}"
+        return ServiceError(Condition.NOT_READY, "MODEL_LOADING", message)
 
-        def note_progress(share: float) -> None:
-            slot.load_progress = share
-
-        if leaving:
-            await asyncio.wait(leaving)
-        started = time.monotonic()
-        try:
-            worker = await asyncio.wait_for(
-                self._start_worker(
-                    entry.path,
-                    entry.settings,
-                    entry.chat_template,
-                    on_progress=note_progress,
-                    on_end=lambda cause: self._drop(slot, f"its worker {cause}"),
-                ),
-                self._settings.load_timeout_seconds,
-            )
-        except Exception as error:
-            cause = error
-            if isinstance(error, asyncio.TimeoutError):
-                limit = self._settings.load_timeout_seconds
-                cause = engine_fault(f"the model was not loaded within {limit:g} s", "MODEL_LOAD_TIMEOUT")
-            elif not isinstance(error, ServiceError):
-                log.exception("loading %s failed", entry.path)
-                cause = engine_fault("the model could not be loaded", "MODEL_LOAD_FAILED")
-            log.warning("model %s: %s", entry.name, cause)
-            self._drop(slot, str(cause))
-            raise cause from None
-        if slot.state is State.FAILED:
-            return  # the worker ended in the moment in which it was ready
-        slot.worker = worker
-        if slot.state is not State.LOADING:
-            return  # the pool was closed in that moment; the worker is ended with the others
-        self._failures.pop(entry.path, None)
-        slot.fingerprint = _fingerprint(entry)
-        slot.state = State.READY
-        slot.load_progress = 1.0
-        log.info("model %s is loaded, %.1f s", entry.name, time.monotonic() - started)
-        self._on_change(self._status(slot))
-        # All who asked for it may have left while it was loaded.
-        self._await_idleness(slot)
-
-    def _drop(self, slot: Slot, failure: str) -> None:
-        """Forget a slot that failed: the next request for its model begins anew."""
-        if self._slots.get(slot.entry.path) is not slot:
-            return  # it was on its way out already, and another may be in its place
-        del self._slots[slot.entry.path]
-        slot.worker = None
-        slot.state = State.FAILED
-        self._failures[slot.entry.path] = failure
-        self._on_change(self._status(slot))
-
-    def _make_room(self) -> set[asyncio.Task[None]]:
-        """Unload the least recently used model without a lease where the pool is full.
-
-        Gives what has to end before another model may be loaded: a model on its way out takes up memory still.
-        """
-        limit = self._settings.max_loaded_models
-        if len(self._slots) < limit:
-            return set(self._unloads) if len(self._slots) + len(self._unloads) >= limit else set()
-        idle = [slot for slot in self._slots.values() if slot.num_leases == 0 and slot.state is State.READY]
-        if not idle:
-            raise ServiceError(
-                Condition.BUSY,
-                "ALL_MODELS_BUSY",
-                f"{len(self._slots)} models are loaded, as many as may be, and all of them are in use",
-            )
-        self._unload(min(idle, key=lambda slot: slot.released_at))
-        return set(self._unloads)
-
-    def _release(self, slot: Slot) -> None:
-        slot.num_leases -= 1
-        slot.released_at = time.monotonic()
-        self._await_idleness(slot)
-
-    def _await_idleness(self, slot: Slot) -> None:
-        """Unload a model that nobody uses after its `keep_alive`, unless somebody does by then."""
-        keep_alive = slot.entry.settings.keep_alive
-        if slot.num_leases or slot.state is not State.READY or keep_alive is None or keep_alive < 0:
+    def _renew(self, slot: Slot, entry: ModelEntry | None) -> None:
+        """Let a slot follow its entry; None: nothing leads to its file any more."""
+        if entry is None:
+            if slot.stage is Stage.IN_LINE:
+                self._slots.dismiss(slot, model_not_found(slot.entry.name))
+            else:
+                self._slots.retire(slot)
             return
-        if slot.idle_timer is not None:
-            slot.idle_timer.cancel()
-        slot.idle_timer = asyncio.get_running_loop().call_later(keep_alive, self._unload_if_idle, slot)
-
-    def _unload_if_idle(self, slot: Slot) -> None:
-        if slot.num_leases == 0 and slot.state is State.READY:
-            self._unload(slot)
-
-    def _unload(self, slot: Slot) -> None:
-        """Take a slot out of the pool; its worker ends in the background."""
-        if self._slots.get(slot.entry.path) is slot:
-            del self._slots[slot.entry.path]
-        slot.state = State.UNLOADING
-        if slot.idle_timer is not None:
-            slot.idle_timer.cancel()
-        self._on_change(self._status(slot))
-        task = asyncio.create_task(self._end_worker(slot), name=f"unload {slot.entry.name}")
-        self._unloads.add(task)
-        task.add_done_callback(self._unloads.discard)
-
-    async def _end_worker(self, slot: Slot) -> None:
-        if not slot.load.done():
-            slot.load.cancel()
-            await asyncio.wait({slot.load})
-        if slot.worker is not None:
-            await slot.worker.stop()
-        slot.state = State.UNLOADED
-        if slot.entry.path not in self._slots:
-            self._on_change(self._status(slot))
-
-    def _status(self, slot: Slot) -> ModelStatus:
-        return ModelStatus(
-            entry=slot.entry,
-            state=slot.state,
-            load_progress=slot.load_progress,
-            num_requests=slot.num_leases,
-            worker=slot.worker,
-        )
+        if entry.metadata is None:
+            entry = dataclasses.replace(slot.entry, name=entry.name, aliases=entry.aliases)
+        if entry == slot.entry:
+            return
+        if slot.stage is Stage.IN_LINE or load_key(entry) == load_key(slot.entry):
+            self._slots.replace_entry(slot, entry)
+        else:
+            self._slots.retire(slot)
 
 
-def _fingerprint(entry: ModelEntry) -> str:
-    """Changes with whatever can change an answer to the same seed: the file, its settings, the programs."""
-    assert entry.metadata is not None  # what `resolve` gives was read just before
-    parts = (
-        entry.metadata.file_size_bytes,
-        entry.metadata.modified_ns,
-        entry.settings,
-        __version__,
-        metadata.version("llama-cpp-python"),
-    )
-    return "fp_" + hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+@dataclass(frozen=True)
+class Patience:
+    """Until when a caller waits, by time.monotonic."""
+
+    deadline: float | None
+    room_deadline: float
+    """When to tell who is still in line that there is no room, so early that this is heard."""
+
+    @classmethod
+    def of(cls, timeout_seconds: float | None, room_timeout_seconds: float) -> Patience:
+        """That of a caller who comes now."""
+        now = time.monotonic()
+        if timeout_seconds is None:
+            return cls(None, now + room_timeout_seconds)
+        margin = min(MAX_MARGIN_SECONDS, MARGIN_SHARE * timeout_seconds)
+        return cls(now + timeout_seconds, now + min(room_timeout_seconds, timeout_seconds - margin))
+
+    def left(self) -> float | None:
+        """Seconds until the deadline; None where there is none."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+    def left_for_room(self) -> float:
+        """Seconds for which there is a point in standing in line."""
+        return max(0.0, self.room_deadline - time.monotonic())
 
 
-def _retrieve_exception(load: asyncio.Future[None]) -> None:
-    """A load may fail after everybody who waited for it has left; asyncio would complain."""
-    if not load.cancelled():
-        load.exception()
+def _refusal(slot: Slot) -> ServiceError:
+    """What is said to who waited for a slot that has ended."""
+    # Each waiter raises an error of its own: a shared one would collect everybody's traceback.
+    return dataclasses.replace(slot.error or engine_fault("the model's worker has ended", "WORKER_CRASHED"))
+
+
+def _draining() -> ServiceError:
+    return ServiceError(Condition.NOT_READY, "DRAINING", "the server is shutting down")
+
+
+# What those are told who wait for a model that is unloaded, and those whose requests it was answering.
+_UNLOADED_BEFORE = ServiceError(
+    Condition.NOT_READY, "MODEL_UNLOADED", "the model was unloaded before it was loaded"
+)
+_UNLOADED_WHILE = ServiceError(
+    Condition.CANCELLED, "MODEL_UNLOADED", "the model was unloaded before the answer was finished"
+)

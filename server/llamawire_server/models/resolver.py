@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llamawire_server.config import ModelSettings, ModelSources
 from llamawire_server.errors import engine_fault, model_not_found
 from llamawire_server.models.bundled import BundledModel, describe_bundled, find_bundled_file
-from llamawire_server.models.catalog import CatalogError
+from llamawire_server.models.catalog import DocumentError
 from llamawire_server.models.catalog_file import CatalogFile
 from llamawire_server.models.directory import Directory
 from llamawire_server.models.gguf import GGUFError, GGUFMetadata
-from llamawire_server.models.model_files import ModelFiles, is_missing
+from llamawire_server.models.model_files import FileSignature, ModelFiles, Reading, is_missing
 from llamawire_server.models.model_folder import ModelFolder, invalid_file
 from llamawire_server.models.names import MAX_NAME_LENGTH, forms, normalize
 
@@ -36,6 +36,15 @@ class ModelEntry:
 
     metadata: GGUFMetadata | None
     """What its file says about it. None where the file can't be read; never so in what `resolve` gives."""
+
+    problem: str = ""
+    """What is wrong with its entry in models.yaml, with file and line; what was right before is in force then."""
+
+    signature: tuple[FileSignature | None, ...] = ()
+    """Of its file, or of each of its parts, when the metadata was read; empty where it could not be.
+
+    Another one is another file: one that took the place of a file of the same size and time differs in this alone.
+    """
 
     @property
     def chat_template(self) -> str | None:
@@ -64,63 +73,75 @@ class Resolver:
 
         Raises `ServiceError`, by reason: MODEL_NOT_FOUND; MODEL_AMBIGUOUS (several models have this name);
         MODEL_FILE_MISSING (a file that was given the name is not there); MODEL_FILE_INVALID (it can't be
-        read); MODELS_YAML_INVALID (no model was found, and models.yaml, which might know it, is wrong).
+        read); MODELS_YAML_INVALID (the entry of this name is wrong and never was right; or no model was found,
+        and models.yaml, which might know it, can't be read).
         """
         wanted = normalize(name)
         if len(wanted) > MAX_NAME_LENGTH:
             raise model_not_found(f"{wanted[:MAX_NAME_LENGTH]}…")
-        directory, catalog_error = self._look()
+        directory, fault = self._look()
         for form in forms(wanted):
             if (path := directory.find(form)) is not None:
                 # Without a name only where the file broke in this moment, which its metadata then tells.
                 names = directory.names_of(path) or [form]
-                return _entry(directory, path, names, self._metadata(names[0], path))
-        if catalog_error is not None:
-            message = f"no model that is known is named '{wanted}', and models.yaml is wrong: {catalog_error}"
+                return _entry(directory, path, names, self._read(names[0], path))
+        if fault is not None:
+            message = f"no model that is known is named '{wanted}', and models.yaml is wrong: {fault}"
             raise engine_fault(message, "MODELS_YAML_INVALID")
         raise model_not_found(wanted, _not_found_message(wanted, directory.names()))
 
-    def entries(self) -> list[ModelEntry]:
+    def entries(self, loaded: Iterable[ModelEntry] = ()) -> list[ModelEntry]:
         """Every model that a request could name now, by name.
 
         One that the command line or models.yaml names is listed even where its file is missing or can't be
-        read; others are not.
+        read; others are not, but for those that are loaded, as their file may be being written anew.
         """
         directory, _ = self._look()
         entries = []
         for path in directory.paths():
             names = directory.names_of(path)
-            metadata = self._metadata_if_readable(path)
-            if names and (metadata or directory.is_given(path)):
-                entries.append(_entry(directory, path, names, metadata))
+            reading = self._files.read(path)
+            if names and (reading.metadata or directory.is_given(path)):
+                entries.append(_entry(directory, path, names, reading))
+        taken = {name for entry in entries for name in (entry.name, *entry.aliases)}
+        paths = {entry.path for entry in entries}
+        for entry in loaded:
+            if entry.path in paths or not directory.is_discovered(entry.path):
+                continue
+            is_unreadable = self._files.read(entry.path).metadata is None
+            if is_unreadable and taken.isdisjoint((entry.name, *entry.aliases)):
+                entries.append(replace(entry, metadata=None, problem="", signature=()))
         return sorted(entries, key=lambda entry: entry.name)
 
-    def _look(self) -> tuple[Directory, CatalogError | None]:
-        catalog, catalog_error = self._catalog_file.current()
-        return Directory(self._named, catalog, self._folder.current, self._bundled), catalog_error
+    def _look(self) -> tuple[Directory, DocumentError | None]:
+        catalog = self._catalog_file.current()
+        return Directory(self._named, catalog, self._folder.current, self._bundled), catalog.fault
 
     def _bundled(self) -> BundledModel | None:
         file = self._find_bundled()
         return describe_bundled(file, self._files) if file else None
 
-    def _metadata(self, name: str, path: Path) -> GGUFMetadata:
-        try:
-            return self._files.metadata(path)
-        except GGUFError as error:
-            if is_missing(path):
-                message = f"the file of model '{name}' is not there: {path}"
-                raise engine_fault(message, "MODEL_FILE_MISSING") from None
-            raise invalid_file(name, error) from None
-
-    def _metadata_if_readable(self, path: Path) -> GGUFMetadata | None:
-        try:
-            return self._files.metadata(path)
-        except GGUFError:
-            return None
+    def _read(self, name: str, path: Path) -> Reading:
+        """What the file says. Raises `ServiceError` where it can't be read."""
+        reading = self._files.read(path)
+        if reading.metadata is not None:
+            return reading
+        if is_missing(path):
+            message = f"the file of model '{name}' is not there: {path}"
+            raise engine_fault(message, "MODEL_FILE_MISSING")
+        raise invalid_file(name, GGUFError(path, reading.failure))
 
 
-def _entry(directory: Directory, path: Path, names: list[str], metadata: GGUFMetadata | None) -> ModelEntry:
-    return ModelEntry(names[0], tuple(names[1:]), path, directory.settings_of(path), metadata)
+def _entry(directory: Directory, path: Path, names: list[str], reading: Reading) -> ModelEntry:
+    return ModelEntry(
+        name=names[0],
+        aliases=tuple(names[1:]),
+        path=path,
+        settings=directory.settings_of(path),
+        metadata=reading.metadata,
+        problem=directory.problem_of(path),
+        signature=reading.signature if reading.metadata else (),
+    )
 
 
 def _command_line_names(sources: ModelSources) -> Mapping[str, Path]:

@@ -1,60 +1,109 @@
-"""grpc.health.v1: the process, each service, and each model, with a live Watch."""
+"""grpc.health.v1: the process, each service, and each model, with a live Watch.
+
+The servicer of grpcio-health-checking is not used: when one of several watchers of a name leaves, it forgets the
+others, and one that reads slowly holds up what all are told.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Iterable
+import contextlib
+from collections.abc import AsyncGenerator, Iterable
+from typing import Any
 
+import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 PROCESS = ""
 
-log = logging.getLogger(__name__)
+# How long watchers may take to read what was posted last before the board is closed.
+FLUSH_SECONDS = 1.0
 
 
-class HealthBoard:
-    """What health checks are told. Changes are posted at once and reach watchers in the order of posting."""
+class HealthBoard(health_pb2_grpc.HealthServicer):
+    """What health checks are told. A watcher who is slower than the changes is told the latest."""
 
     def __init__(self, services: Iterable[str]) -> None:
         self._services = (PROCESS, *services)
-        self._servicer = health_aio.HealthServicer()
-        self._changes: asyncio.Queue[tuple[str, bool] | None] = asyncio.Queue()
-        self._writer: asyncio.Task[None] | None = None
+        self._statuses: dict[str, int] = {}
+        self._watchers: dict[str, set[asyncio.Event]] = {}
+        self._all_left = asyncio.Event()
+        self._is_draining = False
+        self._is_closed = False
+        self.post_process(is_serving=False)
 
     def attach(self, server: grpc.aio.Server) -> None:
-        """Serve the board, and begin to pass changes on."""
-        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
-        self._writer = asyncio.create_task(self._write(), name="health")
+        """Serve the board."""
+        health_pb2_grpc.add_HealthServicer_to_server(self, server)
 
     def post_process(self, is_serving: bool) -> None:
         """Whether the process and its services take calls. A loading model has no say in it."""
         for name in self._services:
-            self._changes.put_nowait((name, is_serving))
+            self._post(name, is_serving)
 
-    def post_model(self, names: Iterable[str], is_ready: bool) -> None:
-        """Whether a model answers without being loaded first, under each of its names."""
-        for name in names:
-            self._changes.put_nowait((f"model/{name}", is_ready))
+    def post_model(self, name: str, is_ready: bool | None) -> None:
+        """Whether the model with this name answers without being loaded first. None: there is none any more."""
+        self._post(f"model/{name}", is_ready)
+
+    def drain(self) -> None:
+        """Nothing takes calls from now on, whatever is posted."""
+        self._is_draining = True
+        for name in list(self._statuses):
+            self._post(name, is_serving=False)
 
     async def close(self) -> None:
-        """Pass on what was posted, and stop."""
-        if self._writer is not None:
-            # The writer's end is waited for, and not that of its work, which it may not live to do.
-            self._changes.put_nowait(None)
-            await asyncio.wait({self._writer})
+        """Let watchers read what was posted last, if they do so at once, and end what they watch by."""
+        self._is_closed = True
+        for changed in self._watchers.values():
+            for event in changed:
+                event.set()
+        if self._watchers:
+            self._all_left.clear()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._all_left.wait(), FLUSH_SECONDS)
 
-    async def _write(self) -> None:
-        """Until None comes."""
-        while (change := await self._changes.get()) is not None:
-            name, is_serving = change
-            try:
-                await self._servicer.set(name, SERVING if is_serving else NOT_SERVING)
-            except Exception:
-                log.exception("the health of '%s' could not be told", name)
-            finally:
-                self._changes.task_done()
+    async def Check(  # noqa: N802
+        self, request: health_pb2.HealthCheckRequest, context: Any
+    ) -> health_pb2.HealthCheckResponse:
+        """Where a name stands; NOT_FOUND where it is not known."""
+        status = self._statuses.get(request.service)
+        if status is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"nothing is known of '{request.service}'")
+        return health_pb2.HealthCheckResponse(status=status)
+
+    async def Watch(  # noqa: N802
+        self, request: health_pb2.HealthCheckRequest, context: Any
+    ) -> AsyncGenerator[health_pb2.HealthCheckResponse, None]:
+        """Where a name stands, and every change; SERVICE_UNKNOWN while it is not known."""
+        name, changed = request.service, asyncio.Event()
+        self._watchers.setdefault(name, set()).add(changed)
+        try:
+            told = None
+            while True:
+                changed.clear()
+                status = self._statuses.get(name, UNKNOWN)
+                if status != told:
+                    told = status
+                    yield health_pb2.HealthCheckResponse(status=status)
+                elif self._is_closed:
+                    return
+                else:
+                    await changed.wait()
+        finally:
+            self._watchers[name].discard(changed)
+            if not self._watchers[name]:
+                del self._watchers[name]
+            if not self._watchers:
+                self._all_left.set()
+
+    def _post(self, name: str, is_serving: bool | None) -> None:
+        if is_serving is None:
+            self._statuses.pop(name, None)
+        else:
+            self._statuses[name] = SERVING if is_serving and not self._is_draining else NOT_SERVING
+        for changed in self._watchers.get(name, ()):
+            changed.set()

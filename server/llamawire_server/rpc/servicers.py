@@ -1,4 +1,7 @@
-"""The servicers of llamawire.v1: each method hands its request to the service."""
+"""The servicers of llamawire.v1: each method hands its request to the service.
+
+They are called by `calls.CallInterceptor` alone, which sees to errors, and to the end of what streams.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +29,10 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
     ) -> chat_pb2.ChatCompletion:
         return await self._service.create_chat_completion(request, current_call())
 
-    async def StreamChatCompletion(  # noqa: N802
+    def StreamChatCompletion(  # noqa: N802
         self, request: chat_pb2.ChatCompletionRequest, context: Any
     ) -> AsyncGenerator[chat_pb2.ChatCompletionChunk, None]:
-        chunks = self._service.stream_chat_completion(request, current_call())
-        try:
-            async for chunk in chunks:
-                yield chunk
-        finally:
-            await chunks.aclose()
+        return self._service.stream_chat_completion(request, current_call())
 
 
 class ModelServicer(model_pb2_grpc.ModelServiceServicer):
@@ -50,6 +48,21 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         self, request: model_pb2.GetModelRequest, context: Any
     ) -> model_pb2.GetModelResponse:
         return await self._service.get_model(request, current_call())
+
+    def LoadModel(  # noqa: N802
+        self, request: model_pb2.LoadModelRequest, context: Any
+    ) -> AsyncGenerator[model_pb2.LoadModelResponse, None]:
+        return self._service.load_model(request, current_call())
+
+    async def UnloadModel(  # noqa: N802
+        self, request: model_pb2.UnloadModelRequest, context: Any
+    ) -> model_pb2.UnloadModelResponse:
+        return await self._service.unload_model(request, current_call())
+
+    def WatchModels(  # noqa: N802
+        self, request: model_pb2.WatchModelsRequest, context: Any
+    ) -> AsyncGenerator[model_pb2.WatchModelsResponse, None]:
+        return self._service.watch_models(request, current_call())
 
 
 class TokenizerServicer(tokenizer_pb2_grpc.TokenizerServiceServicer):

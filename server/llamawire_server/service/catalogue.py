@@ -5,6 +5,7 @@ from __future__ import annotations
 from google.protobuf import timestamp_pb2
 
 from llamawire.v1 import model_pb2
+from llamawire_server.models.memory import estimate_memory
 from llamawire_server.models.pool import ModelStatus, State
 from llamawire_server.models.resolver import ModelEntry
 
@@ -19,11 +20,14 @@ STATES = {
 
 def describe(entry: ModelEntry, status: ModelStatus | None, failure: str | None) -> model_pb2.Model:
     """A model as the contract has it. status: where it is in the pool; failure: of its last load."""
-    model = model_pb2.Model(name=entry.name, aliases=entry.aliases)
+    model = model_pb2.Model(
+        name=entry.name, aliases=entry.aliases, pinned=entry.settings.pinned, problem=entry.problem
+    )
     if status is not None:
         model.state = STATES[status.state]
         model.load_progress = status.load_progress if status.state is State.LOADING else 0.0
         model.active_requests = status.num_requests
+        model.detail = status.detail
     else:
         model.state = model_pb2.MODEL_STATE_FAILED if failure else model_pb2.MODEL_STATE_UNLOADED
     model.failure = failure or ""
@@ -31,6 +35,7 @@ def describe(entry: ModelEntry, status: ModelStatus | None, failure: str | None)
     if metadata is None:
         return model
     model.created.CopyFrom(timestamp_pb2.Timestamp(seconds=metadata.modified_ns // 10**9))
+    has_chat_template = metadata.has_chat_template or entry.settings.chat_template is not None
     model.facts.CopyFrom(
         model_pb2.ModelFacts(
             architecture=metadata.architecture,
@@ -40,10 +45,15 @@ def describe(entry: ModelEntry, status: ModelStatus | None, failure: str | None)
             file_size_bytes=metadata.file_size_bytes,
             training_context_length=metadata.training_context_length,
             vocabulary_size=metadata.vocabulary_size,
-            has_chat_template=metadata.has_chat_template or entry.settings.chat_template is not None,
+            has_chat_template=has_chat_template,
+            memory_bytes=estimate_memory(metadata, entry.settings),
+            capabilities=[model_pb2.MODEL_CAPABILITY_CHAT] if has_chat_template else [],
         )
     )
     if status is not None and status.worker is not None:
-        model.facts.context_length = status.worker.facts.context_length
-        model.facts.parallel = status.worker.facts.parallel
+        loaded = status.worker.facts
+        model.facts.context_length = loaded.context_length
+        model.facts.parallel = loaded.parallel
+        model.facts.kv_cache_tokens = loaded.kv_cache_tokens
+        model.facts.memory_bytes = loaded.memory_bytes
     return model

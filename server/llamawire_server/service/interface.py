@@ -90,6 +90,27 @@ class Service(Protocol):
         """One model by name."""
         ...
 
+    def load_model(
+        self, request: model_pb2.LoadModelRequest, call: Call
+    ) -> AsyncGenerator[model_pb2.LoadModelResponse, None]:
+        """The model as it stands while it is loaded; the last response is the loaded model, with all of its facts.
+
+        Whoever leaves early no longer waits for the load.
+        """
+        ...
+
+    async def unload_model(
+        self, request: model_pb2.UnloadModelRequest, call: Call
+    ) -> model_pb2.UnloadModelResponse:
+        """The model as it stands once it has left memory."""
+        ...
+
+    def watch_models(
+        self, request: model_pb2.WatchModelsRequest, call: Call
+    ) -> AsyncGenerator[model_pb2.WatchModelsResponse, None]:
+        """All watched models, and then each change, until the caller leaves or the server drains."""
+        ...
+
     async def tokenize(
         self, request: tokenizer_pb2.TokenizeRequest, call: Call
     ) -> tokenizer_pb2.TokenizeResponse:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 
 from llamawire.v1 import chat_pb2, model_pb2, tokenizer_pb2
 from llamawire_server.errors import Condition, ServiceError, invalid_field
-from llamawire_server.models.names import normalize
-from llamawire_server.models.pool import Lease, Pool
-from llamawire_server.models.resolver import Resolver
+from llamawire_server.models.pool import Lease, ModelStatus, Pool
+from llamawire_server.models.resolver import ModelEntry, Resolver
+from llamawire_server.models.roster import Roster
 from llamawire_server.service import validation
 from llamawire_server.service.answer import Answer
 from llamawire_server.service.catalogue import describe
@@ -31,10 +31,10 @@ from llamawire_server.worker.messages import (
 class LocalService:
     """Implements `service.interface.Service`."""
 
-    def __init__(self, resolver: Resolver, pool: Pool, max_queued_requests: int) -> None:
+    def __init__(self, resolver: Resolver, pool: Pool, roster: Roster) -> None:
         self._resolver = resolver
         self._pool = pool
-        self._max_queued_requests = max_queued_requests
+        self._roster = roster
         self._is_ready = False
         self._is_draining = False
         self._num_calls = 0
@@ -76,27 +76,51 @@ class LocalService:
     async def list_models(
         self, request: model_pb2.ListModelsRequest, call: Call
     ) -> model_pb2.ListModelsResponse:
-        entries = {entry.path: entry for entry in await asyncio.to_thread(self._resolver.entries)}
-        statuses = self._pool.statuses()
-        for path, status in statuses.items():
-            entries.setdefault(path, status.entry)
-        models = [
-            describe(entry, statuses.get(path), self._pool.failure(path)) for path, entry in entries.items()
-        ]
-        return model_pb2.ListModelsResponse(models=sorted(models, key=lambda model: model.name))
+        await self._roster.refresh()
+        models = [describe(view.entry, view.status, view.failure) for view in self._roster.models()]
+        return model_pb2.ListModelsResponse(models=models)
 
     async def get_model(self, request: model_pb2.GetModelRequest, call: Call) -> model_pb2.GetModelResponse:
         if not request.name.strip():
             raise invalid_field("name", "is required")
-        wanted = normalize(request.name)
-        for path, status in self._pool.statuses().items():
-            if wanted == status.entry.name or wanted in status.entry.aliases:
-                return model_pb2.GetModelResponse(
-                    model=describe(status.entry, status, self._pool.failure(path))
-                )
-        entry = await asyncio.to_thread(self._resolver.resolve, request.name)
-        found = self._pool.statuses().get(entry.path)
-        return model_pb2.GetModelResponse(model=describe(entry, found, self._pool.failure(entry.path)))
+        await self._roster.refresh()
+        view = self._roster.find(request.name)
+        if view is None:
+            entry = await asyncio.to_thread(self._resolver.resolve, request.name)
+            view = self._roster.view(entry)
+        return model_pb2.GetModelResponse(model=describe(view.entry, view.status, view.failure))
+
+    async def watch_models(
+        self, request: model_pb2.WatchModelsRequest, call: Call
+    ) -> AsyncGenerator[model_pb2.WatchModelsResponse, None]:
+        # Not a call in flight: it would never end by itself, and ends when the roster is closed.
+        validation.check_watch(request)
+        async with contextlib.aclosing(self._roster.watch(request.names)) as watch:
+            async for news in watch:
+                models = [describe(view.entry, view.status, view.failure) for view in news.models]
+                yield model_pb2.WatchModelsResponse(models=models, removed=news.removed)
+
+    async def load_model(
+        self, request: model_pb2.LoadModelRequest, call: Call
+    ) -> AsyncGenerator[model_pb2.LoadModelResponse, None]:
+        validation.check_name(request.name)
+        with self._in_flight():
+            statuses = self._pool.load(request.name, call.timeout_seconds)
+            async with contextlib.aclosing(statuses):
+                async for status in statuses:
+                    yield model_pb2.LoadModelResponse(model=self._describe(status.entry, status))
+
+    async def unload_model(
+        self, request: model_pb2.UnloadModelRequest, call: Call
+    ) -> model_pb2.UnloadModelResponse:
+        validation.check_name(request.name)
+        with self._in_flight():
+            entry = await self._pool.unload(
+                request.name, cancel_running=request.cancel_running, timeout_seconds=call.timeout_seconds
+            )
+        return model_pb2.UnloadModelResponse(
+            model=self._describe(entry, self._pool.statuses().get(entry.path))
+        )
 
     async def tokenize(
         self, request: tokenizer_pb2.TokenizeRequest, call: Call
@@ -128,12 +152,16 @@ class LocalService:
         self, request: tokenizer_pb2.CountChatTokensRequest, call: Call
     ) -> tokenizer_pb2.CountChatTokensResponse:
         validation.check_prompt(request.request)
-        async with self._leased(request.request.model, call) as (lease, clock):
-            message = CountTokens(lease.worker.next_request_id(), build_prompt(request.request))
+        wait = _waits_for_model(request.request)
+        async with self._leased(request.request.model, call, wait=wait) as (lease, clock):
+            message = CountTokens(lease.worker.next_request_id(), time.time(), build_prompt(request.request))
             answer = await lease.worker.ask(message, TokenCount, clock.remaining_seconds())
         return tokenizer_pb2.CountChatTokensResponse(
             prompt_tokens=answer.num_prompt_tokens, context_length=answer.context_length
         )
+
+    def _describe(self, entry: ModelEntry, status: ModelStatus | None) -> model_pb2.Model:
+        return describe(entry, status, self._pool.failure(entry.path))
 
     @contextlib.asynccontextmanager
     async def _generation(
@@ -142,7 +170,8 @@ class LocalService:
         """A request on its way through a worker; leaving ends it."""
         arrived = time.monotonic()
         validation.check_chat_request(request)
-        async with self._leased(request.model, call) as (lease, clock):
+        wait = _waits_for_model(request)
+        async with self._leased(request.model, call, wait=wait) as (lease, clock):
             worker = lease.worker
             validation.check_against_model(
                 request, vocabulary_size=worker.facts.vocabulary_size, parallel=worker.facts.parallel
@@ -155,29 +184,34 @@ class LocalService:
                 await steps.aclose()
 
     @contextlib.asynccontextmanager
-    async def _leased(self, name: str, call: Call) -> AsyncGenerator[tuple[Lease, Clock], None]:
-        """A lease on a model that has room in its queue, and the caller's clock. Counts as a call in flight."""
+    async def _leased(
+        self, name: str, call: Call, *, wait: bool = True
+    ) -> AsyncGenerator[tuple[Lease, Clock], None]:
+        """A lease on a model, and the caller's clock. Counts as a call in flight.
+
+        wait: whether to wait for a model that is not loaded.
+        """
+        with self._in_flight():
+            clock = Clock(call.timeout_seconds)
+            async with self._pool.lease(name, clock.remaining_seconds(), wait=wait) as lease:
+                yield lease, clock
+
+    @contextlib.contextmanager
+    def _in_flight(self) -> Generator[None, None, None]:
+        """A call that the server finishes before it ends. Raises ServiceError where no new ones are taken."""
         if self._is_draining:
             raise ServiceError(Condition.NOT_READY, "DRAINING", "the server is shutting down")
-        clock = Clock(call.timeout_seconds)
         self._num_calls += 1
         try:
-            async with self._pool.lease(name, clock.remaining_seconds()) as lease:
-                self._check_queue(lease)
-                yield lease, clock
+            yield
         finally:
             self._num_calls -= 1
             if not self._num_calls:
                 self._idle.set()
 
-    def _check_queue(self, lease: Lease) -> None:
-        limit = lease.worker.facts.parallel + self._max_queued_requests
-        if lease.worker.num_requests >= limit:
-            raise ServiceError(
-                Condition.BUSY,
-                "QUEUE_FULL",
-                f"{lease.worker.num_requests} requests wait at model '{lease.entry.name}', as many as may",
-            )
+
+def _waits_for_model(request: chat_pb2.ChatCompletionRequest) -> bool:
+    return request.wait_for_model if request.HasField("wait_for_model") else True
 
 
 class Clock:

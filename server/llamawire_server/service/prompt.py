@@ -45,6 +45,7 @@ def build_generate(
     return Generate(
         request_id=request_id,
         arrived=time.monotonic(),
+        arrived_at=time.time(),
         prompt=build_prompt(request),
         sampling=SamplingParameters(
             temperature=given("temperature", defaults.temperature),

@@ -9,7 +9,7 @@ from itertools import chain, islice
 
 from google.protobuf import struct_pb2
 
-from llamawire.v1 import chat_pb2, tokenizer_pb2
+from llamawire.v1 import chat_pb2, model_pb2, tokenizer_pb2
 from llamawire_server.errors import FieldViolation, invalid, unsupported
 
 # Counts are checked before entries: everybody waits while one caller's request is looked at.
@@ -28,6 +28,7 @@ MAX_NAME_BYTES = 256
 MAX_USER_BYTES = 512
 MAX_METADATA_ENTRIES = 16
 MAX_TOP_LOGPROBS = 20
+MAX_WATCHED_NAMES = 256
 # A message has room for millions of bad tokens, and nobody is helped by that many complaints.
 MAX_VIOLATIONS = 1000
 FUNCTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -69,6 +70,21 @@ def check_against_model(
 ) -> None:
     """Raise ServiceError for what this model can't be asked."""
     if violations := _some(_model_violations(request, vocabulary_size, parallel)):
+        raise invalid(violations)
+
+
+def check_name(name: str) -> None:
+    """Raise ServiceError for what can't be the name of a model."""
+    if violations := _some(_model(name, "name")):
+        raise invalid(violations)
+
+
+def check_watch(request: model_pb2.WatchModelsRequest) -> None:
+    """Raise ServiceError for names that no model can have, and for too many of them."""
+    if len(request.names) > MAX_WATCHED_NAMES:
+        raise invalid([_too_many("names", len(request.names), MAX_WATCHED_NAMES)])
+    names = (_model(name, f"names[{index}]") for index, name in enumerate(request.names))
+    if violations := _some(chain.from_iterable(names)):
         raise invalid(violations)
 
 
@@ -116,11 +132,11 @@ def _model_violations(
             yield FieldViolation(f"logit_bias[{token}]", f"the model's tokens are 0 to {vocabulary_size - 1}")
 
 
-def _model(name: str) -> Violations:
+def _model(name: str, field: str = "model") -> Violations:
     if not name.strip():
-        yield FieldViolation("model", "is required")
+        yield FieldViolation(field, "is required")
     elif len(name.encode()) > MAX_NAME_BYTES:
-        yield FieldViolation("model", f"is longer than {MAX_NAME_BYTES} bytes")
+        yield FieldViolation(field, f"is longer than {MAX_NAME_BYTES} bytes")
 
 
 def _prompt(request: chat_pb2.ChatCompletionRequest) -> Violations:

@@ -76,22 +76,11 @@ class RemoteService:
         """The whole answer at once."""
         return await _forward(self._chat.CreateChatCompletion, request, call)
 
-    async def stream_chat_completion(
+    def stream_chat_completion(
         self, request: chat_pb2.ChatCompletionRequest, call: Call
     ) -> AsyncGenerator[chat_pb2.ChatCompletionChunk, None]:
         """The answer as it is generated."""
-        stream = self._chat.StreamChatCompletion(
-            request, timeout=call.timeout_seconds, metadata=_metadata(call)
-        )
-        has_begun = False
-        try:
-            async for chunk in stream:
-                has_begun = True
-                yield chunk
-        except grpc.aio.AioRpcError as error:
-            raise service_error(error, has_begun=has_begun) from None
-        finally:
-            stream.cancel()
+        return _stream(self._chat.StreamChatCompletion, request, call)
 
     async def list_models(
         self, request: model_pb2.ListModelsRequest, call: Call
@@ -102,6 +91,24 @@ class RemoteService:
     async def get_model(self, request: model_pb2.GetModelRequest, call: Call) -> model_pb2.GetModelResponse:
         """One model by name."""
         return await _forward(self._models.GetModel, request, call)
+
+    def load_model(
+        self, request: model_pb2.LoadModelRequest, call: Call
+    ) -> AsyncGenerator[model_pb2.LoadModelResponse, None]:
+        """The model as it stands while it is loaded."""
+        return _stream(self._models.LoadModel, request, call)
+
+    async def unload_model(
+        self, request: model_pb2.UnloadModelRequest, call: Call
+    ) -> model_pb2.UnloadModelResponse:
+        """The model as it stands once it has left memory."""
+        return await _forward(self._models.UnloadModel, request, call)
+
+    def watch_models(
+        self, request: model_pb2.WatchModelsRequest, call: Call
+    ) -> AsyncGenerator[model_pb2.WatchModelsResponse, None]:
+        """All watched models, and then each change."""
+        return _stream(self._models.WatchModels, request, call)
 
     async def tokenize(
         self, request: tokenizer_pb2.TokenizeRequest, call: Call
@@ -179,6 +186,21 @@ async def _forward(
         return await method(request, timeout=call.timeout_seconds, metadata=_metadata(call))
     except grpc.aio.AioRpcError as error:
         raise service_error(error) from None
+
+
+async def _stream(
+    method: grpc.aio.UnaryStreamMultiCallable[RequestT, ResponseT], request: RequestT, call: Call
+) -> AsyncGenerator[ResponseT, None]:
+    stream = method(request, timeout=call.timeout_seconds, metadata=_metadata(call))
+    has_begun = False
+    try:
+        async for response in stream:
+            has_begun = True
+            yield response
+    except grpc.aio.AioRpcError as error:
+        raise service_error(error, has_begun=has_begun) from None
+    finally:
+        stream.cancel()
 
 
 def _metadata(call: Call) -> tuple[tuple[str, str], ...]:

@@ -365,6 +365,9 @@ class ChatCompletionRequest(RequestModel):
     """How much a reasoning model should reason."""
     chat_template_kwargs: dict[str, Any] | None = None
     """More variables for the chat template, such as {"enable_thinking": false}. llamawire's own."""
+    wait_for_model: bool | None = None
+    """Whether to wait for a model that is not loaded; false: a 503 at once, while it is being loaded. Default true.
+    llamawire's own."""
     prediction: Prediction | None = None
     user: str | None = None
     """Names the end user. Accepted; has no effect."""

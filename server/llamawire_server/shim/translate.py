@@ -26,6 +26,7 @@ _SAME = (
     "logprobs",
     "top_logprobs",
     "parallel_tool_calls",
+    "wait_for_model",
 )
 
 # Protocol buffers refuse messages that are nested deeper than 100; a level of a Struct takes three.

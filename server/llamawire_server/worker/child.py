@@ -7,10 +7,13 @@ inherited socket. The worker ends when the other end of that socket is closed.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
+import signal
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from llamawire_server.engine.runner.model import (
     ModelLoadError,
 )
 from llamawire_server.engine.runner.runner import LlamaRunner
+from llamawire_server.machine import resident_bytes
 from llamawire_server.worker.generations import Generations, PromptBuilder, RequestError
 from llamawire_server.worker.messages import (
     Cancel,
@@ -48,6 +52,10 @@ from llamawire_server.worker.wire import ConnectionClosedError, Inbox, frame
 
 log = logging.getLogger("llamawire_server.worker")
 
+SIGN_OF_LIFE_SECONDS = 0.5
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
 
 class Worker:
     """A loaded model and the requests that it answers."""
@@ -56,6 +64,7 @@ class Worker:
         """Load the model, reporting progress. Raises ModelLoadError."""
         self._connection = connection
         self._reported_share = -1.0
+        self._last_sent = time.monotonic()
         engine_log = EngineLog(_log_line)
         loaded = LoadedModel(Path(setup.path), setup.settings, engine_log, self._report_progress)
         runner = LlamaRunner(loaded)
@@ -71,6 +80,8 @@ class Worker:
                 context_length=runner.limits.context_length,
                 vocabulary_size=loaded.facts.vocabulary_size,
                 parallel=runner.limits.num_slots,
+                kv_cache_tokens=runner.limits.kv_cache_tokens,
+                memory_bytes=resident_bytes(),
                 has_chat_template=template is not None,
             )
         )
@@ -81,10 +92,18 @@ class Worker:
             events: list[Event] = []
             for request in inbox.receive(wait=not self._generations.has_work):
                 events += self._take(request)
+                self._show_life()
             if self._generations.has_work:
                 events += self._generations.step()
             if events:
                 self._send(Events(events))
+            else:
+                self._show_life()
+
+    def _show_life(self) -> None:
+        """Let the other side know that there is progress, if of nothing that can be told."""
+        if time.monotonic() - self._last_sent >= SIGN_OF_LIFE_SECONDS:
+            self._send(Events([]))
 
     def _take(self, request: Request) -> list[Event]:
         if isinstance(request, Cancel):
@@ -112,7 +131,7 @@ class Worker:
         if isinstance(request, Detokenize):
             text = self._vocabulary.detokenize(request.tokens, unparse_special=request.unparse_special)
             return [Text(request.request_id, text)]
-        count = len(self._prompts.build(request.prompt))
+        count = len(self._prompts.build(request.prompt, request.arrived_at))
         return [TokenCount(request.request_id, count, self._limits.context_length)]
 
     def _compile_template(self, source: str | None) -> ChatTemplate | None:
@@ -140,6 +159,19 @@ class Worker:
             self._connection.sendall(frame(message))
         except OSError as error:
             raise ConnectionClosedError from error
+        self._last_sent = time.monotonic()
+
+
+def _end_with_parent() -> None:
+    """A worker that hangs does not see its connection close; Linux ends it with the server all the same."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _be_the_first_to_go() -> None:
+    """Where the machine runs out of memory, a worker can be replaced, and the server can't."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
 
 
 def _log_line(level: int, line: str) -> None:
@@ -148,6 +180,8 @@ def _log_line(level: int, line: str) -> None:
 
 
 def main() -> None:
+    _end_with_parent()
+    _be_the_first_to_go()
     connection = socket.socket(fileno=int(sys.argv[1]))
     logging.basicConfig(
         level=os.environ.get("LLAMAWIRE_LOG_LEVEL", "INFO"),

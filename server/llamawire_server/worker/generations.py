@@ -13,7 +13,16 @@ from llamawire_server.chat.template import ChatTemplate, TemplateError
 from llamawire_server.engine.engine import Engine, TokenOutput
 from llamawire_server.engine.scheduler import Limits
 from llamawire_server.engine.sequence import FinishReason, Sequence
-from llamawire_server.worker.messages import ChatPrompt, Completed, Event, Failed, Generate, TextDelta
+from llamawire_server.worker.messages import (
+    ChatPrompt,
+    ChoiceProgress,
+    Completed,
+    Event,
+    Failed,
+    Generate,
+    Started,
+    TextDelta,
+)
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +73,8 @@ class PromptBuilder:
         self._template = template
         self._context_length = context_length
 
-    def build(self, prompt: ChatPrompt) -> list[int]:
-        """The prompt's tokens.
+    def build(self, prompt: ChatPrompt, now: float) -> list[int]:
+        """The prompt's tokens. now: what the template takes for it, in seconds since 1970.
 
         Raises RequestError where the template does not take the conversation, and where it is so long that the
         context can't hold it whatever the template and the tokenizer make of it.
@@ -80,7 +89,9 @@ class PromptBuilder:
         if len(prompt.messages) > self._context_length:
             raise self._too_long(len(prompt.messages))
         try:
-            text = self._template.render(prompt.messages, tools=prompt.tools, variables=prompt.variables)
+            text = self._template.render(
+                prompt.messages, tools=prompt.tools, variables=prompt.variables, now=now
+            )
         except TemplateError as error:
             raise RequestError("INVALID", "CHAT_TEMPLATE_REFUSED", str(error), "messages") from error
         if len(text) > self._context_length * self._USUAL_TOKEN_BYTES:
@@ -152,32 +163,50 @@ class Generations:
         return self._engine.has_work
 
     def start(self, request: Generate) -> None:
-        """Take a request in. Raises RequestError, having taken nothing in."""
-        prompt = self._prompts.build(request.prompt)
+        """Take a request in, where it begins or where it goes on. Raises RequestError, having taken nothing in."""
+        prompt = self._prompts.build(request.prompt, request.arrived_at)
         max_tokens = self._max_tokens(len(prompt), request)
         stop_token_ids = frozenset(request.stop_token_ids)
+        progress = request.progress
+        choices = progress.choices if progress else [ChoiceProgress([])] * request.num_choices
         sequences = [
             Sequence(
                 request_id=request.request_id,
                 index=index,
-                tokens=list(prompt),
+                tokens=prompt + choice.tokens,
                 num_prompt_tokens=len(prompt),
                 max_tokens=max_tokens,
                 sampling=request.sampling,
                 stop_token_ids=stop_token_ids,
+                finish_reason=FinishReason(choice.finish_reason) if choice.finish_reason else None,
             )
-            for index in range(request.num_choices)
+            for index, choice in enumerate(choices)
         ]
-        self._engine.add(sequences)
         generation = Generation(
             request.request_id,
             sequences,
-            {sequence: TextPipeline(request.stops) for sequence in sequences},
+            {sequence: self._pipeline(sequence, request.stops) for sequence in sequences},
             request.arrived,
-            unfinished=set(sequences),
+            started=progress.started if progress else None,
+            first_token=progress.first_token if progress else None,
+            unfinished={sequence for sequence in sequences if sequence.finish_reason is None},
         )
+        if any(choice.tokens for choice in choices):
+            # What was one prompt has become several.
+            for sequence in generation.unfinished:
+                self._engine.add([sequence])
+        else:
+            self._engine.add(sequences)
         self._active[request.request_id] = generation
-        self._not_started.append(generation)
+        if generation.started is None:
+            self._not_started.append(generation)
+
+    def _pipeline(self, sequence: Sequence, stops: list[str]) -> TextPipeline:
+        """The sequence's pipeline as it stands after its tokens so far, whose text was sent already."""
+        pipeline = TextPipeline(stops)
+        for token in sequence.tokens[sequence.num_prompt_tokens :]:
+            pipeline.feed(self._vocabulary.piece(token))
+        return pipeline
 
     def cancel(self, request_id: int) -> None:
         """Drop a request, wherever it stands; nothing more is said of it. One that is not there is no error."""
@@ -186,7 +215,7 @@ class Generations:
             return
         for sequence in generation.sequences:
             self._engine.finish(sequence, FinishReason.STOP)
-        if generation.started is None:
+        if generation in self._not_started:
             self._not_started.remove(generation)
 
     def step(self) -> list[Event]:
@@ -194,8 +223,7 @@ class Generations:
         before = time.monotonic()
         outputs = self._engine.step()
         now = time.monotonic()
-        self._note_starts(before)
-        events: list[Event] = []
+        events: list[Event] = [*self._note_starts(before)]
         for output in outputs:
             generation = self._active.get(output.sequence.request_id)
             if generation is not None:
@@ -221,23 +249,27 @@ class Generations:
             self._engine.finish(sequence, FinishReason.STOP)
             reason = FinishReason.STOP
         if reason is None:
-            return [TextDelta(generation.request_id, sequence.index, text)] if text else []
+            return [TextDelta(generation.request_id, sequence.index, text, [output.token])]
         generation.unfinished.discard(sequence)
-        events: list[Event] = [TextDelta(generation.request_id, sequence.index, text, reason.value)]
+        events: list[Event] = [
+            TextDelta(generation.request_id, sequence.index, text, [output.token], reason.value)
+        ]
         if not generation.unfinished:
             del self._active[generation.request_id]
             events.append(generation.completed(now))
         return events
 
-    def _note_starts(self, before: float) -> None:
+    def _note_starts(self, before: float) -> list[Started]:
         """A request's time in line ends with the step that computes its first tokens."""
-        still_waiting = []
+        started, still_waiting = [], []
         for generation in self._not_started:
             if any(s.num_computed_tokens or s.num_output_tokens for s in generation.sequences):
                 generation.started = before
+                started.append(Started(generation.request_id, before))
             else:
                 still_waiting.append(generation)
         self._not_started = still_waiting
+        return started
 
     def _max_tokens(self, num_prompt_tokens: int, request: Generate) -> int:
         context_length = self._limits.context_length

@@ -24,12 +24,35 @@ class ChatPrompt(msgspec.Struct, frozen=True):
 # From the server to the worker.
 
 
+class ChoiceProgress(msgspec.Struct, frozen=True):
+    """How far a choice had come in a worker that died."""
+
+    tokens: list[int]
+    """Those that were generated; what their text was has been sent."""
+
+    finish_reason: str = ""
+    """Set where the choice has ended."""
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a request had come in a worker that died. Times are those of time.monotonic, in seconds."""
+
+    choices: list[ChoiceProgress]
+    started: float | None
+    """When its prompt began to be computed."""
+
+    first_token: float | None
+
+
 class Generate(msgspec.Struct, frozen=True, tag=True):
     """Answer a conversation with `num_choices` choices."""
 
     request_id: int
     arrived: float
     """When it was sent, by time.monotonic, whose clock all processes share."""
+
+    arrived_at: float
+    """The same by the calendar, in seconds since 1970: what a template takes for now."""
 
     prompt: ChatPrompt
     sampling: SamplingParameters
@@ -39,6 +62,8 @@ class Generate(msgspec.Struct, frozen=True, tag=True):
     num_choices: int
     stops: list[str]
     stop_token_ids: list[int]
+    progress: Progress | None = None
+    """Where it goes on; None for a request that begins."""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
@@ -68,6 +93,8 @@ class CountTokens(msgspec.Struct, frozen=True, tag=True):
     """Measure a conversation's prompt; answered by `TokenCount`."""
 
     request_id: int
+    arrived_at: float
+    """As that of `Generate`."""
     prompt: ChatPrompt
 
 
@@ -91,6 +118,10 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     context_length: int
     vocabulary_size: int
     parallel: int
+    kv_cache_tokens: int
+    memory_bytes: int
+    """What the worker has in memory: weights, KV cache, buffers, and the process's own."""
+
     has_chat_template: bool
 
 
@@ -100,12 +131,24 @@ class LoadFailed(msgspec.Struct, frozen=True, tag=True):
     message: str
 
 
+class Started(msgspec.Struct, frozen=True, tag=True):
+    """A request's prompt is being computed. `at`: since when, by time.monotonic."""
+
+    request_id: int
+    at: float
+
+
 class TextDelta(msgspec.Struct, frozen=True, tag=True):
-    """More text of one choice, and its end where `finish_reason` is set."""
+    """More of one choice, and its end where `finish_reason` is set."""
 
     request_id: int
     index: int
     text: str
+    """May be empty: what may still become a stop string or a character is held back."""
+
+    tokens: list[int]
+    """What was generated, the token that ended the choice included."""
+
     finish_reason: str = ""
 
 
@@ -154,11 +197,11 @@ class TokenCount(msgspec.Struct, frozen=True, tag=True):
     context_length: int
 
 
-Event = TextDelta | Completed | Failed | Tokens | Text | TokenCount
+Event = Started | TextDelta | Completed | Failed | Tokens | Text | TokenCount
 
 
 class Events(msgspec.Struct, frozen=True, tag=True):
-    """All that one step brought, for all requests."""
+    """All that one step brought, for all requests. Without events it is a sign of life."""
 
     events: list[Event]
 

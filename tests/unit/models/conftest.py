@@ -1,17 +1,21 @@
-"""Tiny GGUF files, written by hand so that every byte of them can be wrong on purpose."""
+"""Tiny GGUF files, written by hand so that every byte of them can be wrong on purpose; and rosters."""
 
 from __future__ import annotations
 
+import asyncio
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
+from roster_fakes import NEVER_SECONDS, PATIENCE_SECONDS, FakePool, FakeResolver
 
 from llamawire_server.config import ModelSources
 from llamawire_server.errors import ServiceError
 from llamawire_server.models.resolver import Resolver
+from llamawire_server.models.roster import Roster
 
 UINT32, STRING, ARRAY = 4, 8, 9
 F32 = 0
@@ -124,3 +128,28 @@ def refusal() -> Callable[[Resolver, str], ServiceError]:
 def listed() -> Callable[[Resolver], dict[str, str]]:
     """The names that are listed, each with its file's name."""
     return lambda resolver: {entry.name: entry.path.name for entry in resolver.entries()}
+
+
+@pytest.fixture
+def resolver() -> FakeResolver:
+    return FakeResolver()
+
+
+@pytest.fixture
+def pool() -> FakePool:
+    return FakePool()
+
+
+@pytest.fixture
+def readiness() -> dict[str, bool | None]:
+    """What the health board was told last of each name."""
+    return {}
+
+
+@pytest.fixture
+async def roster(resolver: Any, pool: Any, readiness: dict[str, bool | None]) -> AsyncIterator[Roster]:
+    """A roster that looks only when a test wants it to."""
+    roster = Roster(resolver, pool, readiness.__setitem__, NEVER_SECONDS)
+    pool.on_change = roster.note
+    yield roster
+    await asyncio.wait_for(roster.close(), PATIENCE_SECONDS)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llamawire_server.config import ModelSettings, SamplingDefaults
-from llamawire_server.models.catalog import Catalog, CatalogError, load_catalog
+from llamawire_server.models.catalog import Catalog, DocumentError, load_catalog
 
 
 @pytest.fixture
@@ -24,6 +24,19 @@ def load(tmp_path):
         return load_catalog(path)
 
     return load_text
+
+
+@pytest.fixture
+def mistake(load):
+    """The one mistake in the text of a models.yaml whose entries are all wrong."""
+
+    def find(text: str | bytes) -> DocumentError:
+        catalog = load(text)
+        assert catalog.entries == {}
+        (problem,) = catalog.problems
+        return problem.error
+
+    return find
 
 
 def test_a_missing_file_is_an_empty_catalog(tmp_path):
@@ -61,6 +74,8 @@ def test_everything_an_entry_can_say(load, tmp_path):
           chat_template: "{{ messages }}"
           reasoning_format: DeepSeek
           keep_alive: 300
+          pinned: true
+          preload: yes
           defaults:
             temperature: 0
             top_p: 1
@@ -85,6 +100,8 @@ def test_everything_an_entry_can_say(load, tmp_path):
         chat_template="{{ messages }}",
         reasoning_format="deepseek",
         keep_alive=300.0,
+        pinned=True,
+        preload=True,
         defaults=SamplingDefaults(
             temperature=0.0,
             top_p=1.0,
@@ -152,7 +169,7 @@ class TestChatTemplate:
         )
 
         assert entry.entries["a"].settings.chat_template == "{% for m in messages %}\n{% endfor %}\n"
-        assert entry.template_paths == ()
+        assert entry.templates == {}
 
     @pytest.mark.parametrize("is_absolute", [False, True])
     def test_from_a_file(self, load, tmp_path, is_absolute):
@@ -165,23 +182,25 @@ class TestChatTemplate:
         )
 
         assert catalog.entries["a"].settings.chat_template == "{{ 'ü' }}"
-        assert catalog.template_paths == (path,)
+        assert list(catalog.templates) == [path]
 
-    def test_neither_a_template_nor_a_file(self, load):
-        with pytest.raises(
-            CatalogError, match=r"line 3: model a: chat_template is neither a template.* nor a file"
-        ):
-            load("a:\n  path: a.gguf\n  chat_template: chat.jinja\n")
+    def test_neither_a_template_nor_a_file(self, mistake):
+        error = mistake("a:\n  path: a.gguf\n  chat_template: chat.jinja\n")
 
-    def test_a_folder(self, load, tmp_path):
-        with pytest.raises(CatalogError, match=r"names a file that can't be read: .*Is a directory"):
-            load(f"a: {{path: a.gguf, chat_template: {tmp_path}}}")
+        assert error.line == 3
+        assert "model a: chat_template is neither a template" in error.message
+        assert "nor a file" in error.message
 
-    def test_a_file_that_is_not_text(self, load, tmp_path):
+    def test_a_folder(self, mistake, tmp_path):
+        error = mistake(f"a: {{path: a.gguf, chat_template: {tmp_path}}}")
+
+        assert "names a file that can't be read: " in error.message
+        assert "Is a directory" in error.message
+
+    def test_a_file_that_is_not_text(self, mistake, tmp_path):
         (tmp_path / "chat.jinja").write_bytes(b"\xff\xfe")
 
-        with pytest.raises(CatalogError, match="is not text in UTF-8"):
-            load("a: {path: a.gguf, chat_template: chat.jinja}")
+        assert "is not text in UTF-8" in mistake("a: {path: a.gguf, chat_template: chat.jinja}").message
 
 
 class TestMergedKeys:
@@ -204,9 +223,15 @@ class TestMergedKeys:
         assert catalog.entries["c"].path.name == "c.gguf"
         assert catalog.entries["c"].settings == ModelSettings(parallel=2, threads=3)
 
-    def test_what_contains_itself_is_an_error(self, load):
-        with pytest.raises(CatalogError):
-            load("a: &a {path: a.gguf, <<: {<<: *a}}")
+    def test_what_contains_itself_is_an_error(self, mistake):
+        assert mistake("a: &a {path: a.gguf, <<: {<<: *a}}").message == "model a is nested too deeply"
+
+    def test_entries_are_merged_too(self, load):
+        catalog = load("a: a.gguf\nmodels:\n  b: b.gguf\n  <<: {b: other.gguf, c: c.gguf}\n<<: {d: d.gguf}\n")
+
+        assert {name: entry.path.name for name, entry in catalog.entries.items()} == {
+            name: f"{name}.gguf" for name in "abcd"
+        }
 
 
 class TestOneFileWithSeveralNames:
@@ -215,20 +240,19 @@ class TestOneFileWithSeveralNames:
 
         assert list(catalog.entries) == ["a", "b", "c"]
 
-    def test_other_settings(self, load):
-        with pytest.raises(
-            CatalogError, match="line 2: 'b' names the same file as 'a' in line 1, with other settings"
-        ):
-            load("a: {path: x.gguf, parallel: 2}\nb: {path: ./x.gguf, parallel: 3}\n")
-
-    def test_other_settings_through_a_link(self, load, tmp_path):
+    @pytest.mark.parametrize("other", ["./x.gguf", "link.gguf"])
+    def test_other_settings(self, load, tmp_path, other):
         (tmp_path / "link.gguf").symlink_to(tmp_path / "x.gguf")
 
-        with pytest.raises(CatalogError, match="names the same file"):
-            load("a: {path: x.gguf, parallel: 2}\nb: {path: link.gguf, parallel: 3}\n")
+        catalog = load(f"a: {{path: x.gguf, parallel: 2}}\nb: {{path: {other}, parallel: 3}}\nc: x.gguf\n")
+
+        assert list(catalog.entries) == ["a", "c"]
+        (problem,) = catalog.problems
+        assert (problem.name, problem.error.line) == ("b", 2)
+        assert "'b' names the same file as 'a' in line 1, with other settings" in problem.error.message
 
 
-MISTAKES = {
+FAULTS = {
     "not YAML": ("a: b\nc: [\n", 3, "is not YAML: "),
     "a tab": ("a:\n\tpath: b\n", 2, "is not YAML: found character '\\t'"),
     "two documents": ("a: b\n---\nc: d\n", 2, "is not YAML: "),
@@ -241,9 +265,14 @@ MISTAKES = {
     "a text": ("a.gguf\n", 1, "the file must be a mapping, not text"),
     "models is a list": ("\nmodels: [a]\n", 2, "models must be a mapping, not a list"),
     "models is a path": ("models: a.gguf\n", 1, "models must be a mapping, not text"),
+    "models twice": ("models: {}\nmodels: {}\n", 2, "models is there twice, first in line 1"),
+    "merging what is no mapping at the root": ("a: b\n<<: 3\n", 2, "<< must be a mapping"),
+}
+
+MISTAKES = {
     "a number as a name": (
-        "a: b\n3: x.gguf\n",
-        2,
+        "3: x.gguf\n",
+        1,
         "model key must be text, not a whole number; if it is text, put",
     ),
     "a truth as a name": ("on: x.gguf\n", 1, "model key must be text, not true or false"),
@@ -278,26 +307,10 @@ MISTAKES = {
         "defaults.temprature is not a key that is known here; did you mean 'temperature'?",
     ),
     "a key twice": ("a:\n  path: x\n  path: y\n", 3, "model a: path is there twice, first in line 2"),
-    "a name twice": ("a: x\nb: y\na: z\n", 3, "model a is there twice, first in line 1"),
-    "a name twice, written otherwise": (
-        "a: x\nb: y\n' A': z\n",
-        3,
-        "gives the name 'a' for the second time; the first is in line 1",
-    ),
-    "a name at the root and under models": (
-        "a: x\nmodels:\n  a: y\n",
-        3,
-        "gives the name 'a' for the second time",
-    ),
-    "an alias that is a name": (
-        "a: x\nb:\n  path: y\n  aliases:\n  - c\n  - A\n",
-        6,
-        "model b: aliases[1] gives the name 'a' for the second time",
-    ),
     "an alias twice": (
         "a:\n  path: x\n  aliases: [b, b]\n",
         3,
-        "aliases[1] gives the name 'b' for the second time",
+        "aliases[1] gives the name 'b', as line 3 does",
     ),
     "an alias that is a number": (
         "a:\n  path: x\n  aliases: [b, 3]\n",
@@ -324,9 +337,9 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize(("text", "line", "reason"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_told_with_its_line(load, tmp_path, text, line, reason):
-    with pytest.raises(CatalogError) as raised:
+@pytest.mark.parametrize(("text", "line", "reason"), FAULTS.values(), ids=FAULTS)
+def test_a_file_that_is_wrong_as_a_whole_is_an_error_with_its_line(load, tmp_path, text, line, reason):
+    with pytest.raises(DocumentError) as raised:
         load(text)
 
     assert reason in raised.value.message
@@ -334,6 +347,82 @@ def test_a_mistake_is_told_with_its_line(load, tmp_path, text, line, reason):
     assert raised.value.path == tmp_path / "models.yaml"
     place = f"{tmp_path / 'models.yaml'}, line {line}: " if line else f"{tmp_path / 'models.yaml'}: "
     assert str(raised.value) == place + raised.value.message
+
+
+@pytest.mark.parametrize(("text", "line", "reason"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_in_an_entry_is_told_with_its_line_and_takes_nothing_from_others(
+    load, tmp_path, text, line, reason
+):
+    catalog = load(f"{text}good: {{path: good.gguf, aliases: [better]}}\n")
+
+    (problem,) = catalog.problems
+    assert reason in problem.error.message
+    assert problem.error.line == line
+    assert str(problem.error) == f"{tmp_path / 'models.yaml'}, line {line}: {problem.error.message}"
+    assert list(catalog.entries) == ["good"]
+    assert catalog.entries["good"].aliases == ("better",)
+    assert catalog.problem_of(problem.name) is problem.error
+    assert catalog.problem_of("good") is None
+
+
+class TestNamesGivenTwice:
+    @pytest.mark.parametrize(
+        ("text", "line"),
+        [
+            ("a: x\nb: y\na: z\n", 3),
+            ("a: x\nb: y\n' A': z\n", 3),
+            ("a: x\nb: y\nmodels:\n  a: z\n", 4),
+            ("a: x\nb: y\na:\n  paralel: 2\n", 3),
+        ],
+        ids=["the same", "written otherwise", "at the root and under models", "and wrong otherwise"],
+    )
+    def test_by_entries(self, load, text, line):
+        catalog = load(text)
+
+        assert {name: entry.path.name for name, entry in catalog.entries.items()} == {"a": "x", "b": "y"}
+        (problem,) = catalog.problems
+        assert (problem.name, problem.line, problem.error.line) == ("a", line, line)
+        assert "gives the name 'a', as line 1 does" in problem.error.message
+
+    @pytest.mark.parametrize(
+        ("text", "line", "other_line"),
+        [
+            ("a: x\nb:\n  path: y\n  aliases:\n  - c\n  - A\n", 6, 1),
+            ("b:\n  path: y\n  aliases: [c, A]\na: x\n", 3, 4),
+        ],
+        ids=["before", "after"],
+    )
+    def test_an_alias_gives_way_to_an_entry_s_own_name(self, load, text, line, other_line):
+        catalog = load(text)
+
+        assert list(catalog.entries) == ["a"]
+        (problem,) = catalog.problems
+        assert problem.names == ("b", "c")
+        assert problem.error.line == line
+        assert f"model b: aliases[1] gives the name 'a', as line {other_line} does" in problem.error.message
+
+    def test_the_first_of_two_aliases_has_it(self, load):
+        catalog = load("a: {path: x, aliases: [q]}\nb: {path: y, aliases: [q]}\n")
+
+        assert catalog.entries["a"].aliases == ("q",)
+        (problem,) = catalog.problems
+        assert problem.names == ("b",)
+
+    def test_an_entry_that_is_wrong_takes_no_alias_from_one_that_is_right(self, load):
+        catalog = load("a: {path: x, aliases: [q], paralel: 2}\nb: {path: y, aliases: [q]}\n")
+
+        assert catalog.entries["b"].aliases == ("q",)
+        assert [problem.names for problem in catalog.problems] == [("a", "q")]
+
+    def test_an_entry_that_is_wrong_keeps_its_own_name(self, load):
+        catalog = load("a: {path: x, paralel: 2}\na: y\nb: {path: z, aliases: [a]}\n")
+
+        assert catalog.entries == {}
+        assert [(problem.name, problem.line) for problem in catalog.problems] == [
+            ("a", 1),
+            ("a", 2),
+            ("b", 3),
+        ]
 
 
 OUT_OF_RANGE = [
@@ -348,7 +437,10 @@ OUT_OF_RANGE = [
     ("gpu_layers", "-2", "[-1, "),
     ("keep_alive", ".nan", "must be a finite number"),
     ("keep_alive", ".inf", "must be a finite number"),
-    ("keep_alive", "5m", "a number, not text"),
+    ("keep_alive", "5m", "must be a number of seconds, not text: '5m'"),
+    ("pinned", "1", "must be true or false, not a whole number"),
+    ("pinned", "!!bool x", "must be true or false"),
+    ("preload", "'yes'", "must be true or false, not text"),
     ("chat_template", "3", "must be text, not a whole number"),
     ("reasoning_format", "[a]", "must be text, not a list"),
     ("defaults", "{temperature: 2.1}", "[0, 2]"),
@@ -365,13 +457,12 @@ OUT_OF_RANGE = [
 
 
 @pytest.mark.parametrize(("key", "value", "reason"), OUT_OF_RANGE)
-def test_a_value_that_a_setting_can_not_have(load, key, value, reason):
-    with pytest.raises(CatalogError) as raised:
-        load(f"a:\n  path: x.gguf\n\n  {key}: {value}\n")
+def test_a_value_that_a_setting_can_not_have(mistake, key, value, reason):
+    error = mistake(f"a:\n  path: x.gguf\n\n  {key}: {value}\n")
 
-    assert raised.value.line == 4
-    assert raised.value.message.startswith(f"model a: {key}")
-    assert reason in raised.value.message
+    assert error.line == 4
+    assert error.message.startswith(f"model a: {key}")
+    assert reason in error.message
 
 
 IN_RANGE = [
@@ -381,6 +472,8 @@ IN_RANGE = [
     ("keep_alive", "0", 0.0),
     ("keep_alive", "-1", -1.0),
     ("keep_alive", "2.5", 2.5),
+    ("pinned", "false", False),
+    ("preload", "true", True),
 ]
 
 
@@ -392,7 +485,7 @@ def test_a_value_at_the_edge_of_its_range(load, key, value, expected):
 
 
 def test_a_folder_in_the_file_s_place(tmp_path):
-    with pytest.raises(CatalogError, match="can't be read: Is a directory"):
+    with pytest.raises(DocumentError, match="can't be read: Is a directory"):
         load_catalog(tmp_path)
 
 
@@ -404,5 +497,5 @@ SIGNS = [*":[]{},>?%'\\\"", " ", "\n", "  ", "- "]
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pieces=st.lists(st.sampled_from([*WORDS, *TAGS, *SIGNS]), max_size=30))
 def test_any_text_is_a_catalog_or_a_mistake(load, pieces):
-    with contextlib.suppress(CatalogError):
+    with contextlib.suppress(DocumentError):
         load("".join(pieces))

@@ -14,7 +14,10 @@ from gguf import GGUFWriter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from llamawire_server.config import ModelSettings
 from llamawire_server.models.gguf import GGUFError, GGUFMetadata, read_gguf
+from llamawire_server.models.gguf_header import read_header
+from llamawire_server.models.memory import estimate_memory
 
 HEADER = struct.Struct("<4sIQQ")
 
@@ -70,6 +73,14 @@ BAD_FILES = {
     "absurd number of numbers": (
         one_key(key("k", 9, struct.pack("<IQ", 12, HUGE))),
         "too early, in the value",
+    ),
+    "numbers of layers past the end": (
+        one_key(key("a.attention.head_count", 9, struct.pack("<IQ", 5, 1000)), 3999),
+        "too early, in the value of 'a.attention.head_count'",
+    ),
+    "absurd number of layers": (
+        one_key(key("a.attention.head_count", 9, struct.pack("<IQ", 5, HUGE)), 4000),
+        "too early, in the value of 'a.attention.head_count'",
     ),
     "absurd number of strings": (one_key(key("k", 9, struct.pack("<IQ", 8, HUGE))), "claims to have"),
     "more strings than bytes": (
@@ -139,6 +150,21 @@ def test_absurd_counts_in_a_huge_file_are_refused_without_reading_it(tmp_path):
         read_gguf(path)
 
 
+def test_numbers_of_layers_are_kept_up_to_a_bound(tmp_path):
+    path = tmp_path / "wide.gguf"
+    arrays = [
+        key(f"a{index}.attention.head_count", 9, struct.pack("<IQ1024I", 4, 1024, *range(1024)))
+        for index in range(20)
+    ]
+    path.write_bytes(HEADER.pack(b"GGUF", 3, 0, len(arrays)) + b"".join(arrays))
+
+    header = read_header(path)
+
+    kept = [header.sizes(f"a{index}.attention.head_count") for index in range(20)]
+    assert kept == [tuple(range(1024))] * 16 + [()] * 4
+    assert header.count("a0.attention.head_count") == header.count("a19.attention.head_count") == 1024
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(GGUFError, match="there is no such file"):
         read_gguf(tmp_path / "missing.gguf")
@@ -197,10 +223,12 @@ def valid() -> bytes:
         writer = GGUFWriter(path, "llama")
         writer.add_name("Valid")
         writer.add_context_length(2048)
+        writer.add_block_count(2)
+        writer.add_head_count([4, 2])
         writer.add_token_list(["a", "bc", "def"])
         writer.add_token_types([1, 2, 3])
         writer.add_chat_template("{{ messages }}")
-        writer.add_tensor("small", np.zeros((2, 32), dtype=np.float32))
+        writer.add_tensor("blk.0.attn_k.weight", np.zeros((2, 32), dtype=np.float32))
         writer.add_tensor("last", np.zeros((8,), dtype=np.float32))
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
@@ -225,7 +253,10 @@ def test_flipped_bytes_are_read_or_refused(valid, flips):
     for place, mask in flips:
         content[place % len(content)] ^= mask
 
-    assert isinstance(read_bytes(bytes(content)), GGUFMetadata | GGUFError)
+    read = read_bytes(bytes(content))
+    assert isinstance(read, GGUFMetadata | GGUFError)
+    if isinstance(read, GGUFMetadata):
+        assert 0 < estimate_memory(read, ModelSettings()) <= 2**60
 
 
 @settings(max_examples=150, deadline=None)

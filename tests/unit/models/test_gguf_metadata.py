@@ -205,6 +205,7 @@ class TestSplitModels:
         assert metadata.display_name == "Big"
         assert metadata.num_parameters == 3 * 64
         assert metadata.file_size_bytes == sum(path.stat().st_size for path in paths)
+        assert metadata.weights_bytes == 3 * 256
 
     def test_a_missing_part(self, tmp_path, tiny_gguf):
         paths = self.write(tmp_path, tiny_gguf)

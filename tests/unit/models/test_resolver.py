@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from llamawire_server.config import ModelSettings, SamplingDefaults
 from llamawire_server.errors import Condition
+from llamawire_server.models import catalog_file, model_files
 from llamawire_server.models.resolver import ModelEntry
 
 
@@ -292,6 +295,158 @@ class TestBrokenModelsYaml:
 
         assert [record.levelname for record in caplog.records] == ["ERROR"]
         assert "line 3: is not YAML" in caplog.text
+
+
+class TestWrongEntries:
+    """Entries of models.yaml that are wrong, among others that are right."""
+
+    def test_one_that_never_was_right_is_told_by_all_its_names(
+        self, make_resolver, write_model, refusal, tmp_path
+    ):
+        write_model("models/qwen3.gguf")
+        resolver = make_resolver(yaml="good: models/qwen3.gguf\nqwen: {path: x, aliases: [q], paralel: 2}\n")
+
+        for name in ("qwen", " QWEN:latest", "q"):
+            error = refusal(resolver, name)
+            assert (error.condition, error.reason) == (Condition.ENGINE, "MODELS_YAML_INVALID")
+            assert f"{tmp_path / 'models.yaml'}, line 2: model qwen: paralel is not a key" in error.message
+
+    def test_others_are_what_they_are_without_it(self, make_resolver, write_model, refusal, listed):
+        write_model("a.gguf")
+        write_model("models/found.gguf")
+        resolver = make_resolver(yaml="good: a.gguf\nqwen: 3\n")
+
+        assert resolver.resolve("good").problem == ""
+        assert resolver.resolve("found").name == "found"
+        assert refusal(resolver, "other").reason == "MODEL_NOT_FOUND"
+        assert "did you mean 'qwen'?" in refusal(resolver, "qwem").message
+        assert listed(resolver) == {"good": "a.gguf", "found": "found.gguf"}
+
+    def test_its_name_leads_nowhere_else(self, make_resolver, write_model, refusal, listed):
+        write_model("models/qwen.gguf", "qwen", "Other Name")
+        bundled = write_model("bundled.gguf")
+        resolver = make_resolver(yaml="qwen: 3\nsmollm2: 3\n", bundled=bundled)
+
+        assert refusal(resolver, "qwen").reason == "MODELS_YAML_INVALID"
+        assert refusal(resolver, "smollm2").reason == "MODELS_YAML_INVALID"
+        assert resolver.resolve("other name").path.name == "qwen.gguf"
+        assert listed(resolver) == {"other name": "qwen.gguf", "bundled": "bundled.gguf"}
+
+    def test_a_name_of_the_command_line_needs_no_entry(self, make_resolver, write_model):
+        path = write_model("a.gguf")
+        assert make_resolver(("qwen", path), yaml="qwen: 3\n").resolve("qwen").path == path.resolve()
+
+    def test_one_that_was_right_stays_and_says_what_is_wrong_now(self, make_resolver, write_model, tmp_path):
+        write_model("a.gguf")
+        resolver = make_resolver(yaml="qwen: {path: a.gguf, aliases: [q], parallel: 2}\n")
+        before = resolver.resolve("q")
+        assert before.problem == ""
+
+        make_resolver(yaml="qwen: {path: a.gguf, aliases: [q], parallel: 200000}\n")
+
+        entry = resolver.resolve("q")
+        assert entry == replace(before, problem=entry.problem)
+        assert entry.problem.startswith(
+            f"{tmp_path / 'models.yaml'}, line 1: model qwen: parallel must be in "
+        )
+        assert resolver.entries() == [entry]
+
+    def test_all_say_what_is_wrong_with_the_whole_file(self, make_resolver, write_model):
+        write_model("a.gguf")
+        write_model("models/found.gguf")
+        resolver = make_resolver(yaml="qwen: a.gguf\n")
+        resolver.resolve("qwen")
+
+        make_resolver(yaml="qwen: a.gguf\n- no\n")
+
+        assert "line 2: is not YAML" in resolver.resolve("qwen").problem
+        assert resolver.resolve("found").problem == ""
+
+
+class TestFilesThatChange:
+    def test_a_file_of_the_same_size_and_time_is_another_one(self, make_resolver, write_model):
+        path = write_model("models/a.gguf", name="Name 1")
+        resolver = make_resolver()
+        before = resolver.resolve("a")
+        times = (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+
+        os.utime(write_model("new", name="Name 1"), ns=times)
+        (path.parent.parent / "new").replace(path)
+
+        after = resolver.resolve("a")
+        assert after.metadata == before.metadata
+        assert after.signature != before.signature
+        assert resolver.entries() == [after]
+
+    def test_every_part_of_a_split_model_counts(self, make_resolver, write_model):
+        split = {"split__count": 2}
+        write_model("models/a-00001-of-00002.gguf", split__no=0, **split)
+        second = write_model("models/a-00002-of-00002.gguf", split__no=1, **split)
+        resolver = make_resolver()
+        before = resolver.resolve("a")
+        times = (second.stat().st_atime_ns, second.stat().st_mtime_ns)
+
+        os.utime(write_model("new", split__no=1, **split), ns=times)
+        (second.parent.parent / "new").replace(second)
+
+        assert len(before.signature) == 2
+        after = resolver.resolve("a")
+        assert after.signature[0] == before.signature[0]
+        assert after.signature[1] != before.signature[1]
+
+    def test_a_file_that_is_being_written_is_unreadable_until_it_is_whole(self, make_resolver, write_model):
+        path = write_model("a.gguf")
+        whole = path.read_bytes()
+        resolver = make_resolver(yaml="a: a.gguf\n")
+        (before,) = resolver.entries()
+
+        for size_bytes in (0, 10, len(whole) - 1):
+            path.write_bytes(whole[:size_bytes])
+            (entry,) = resolver.entries()
+            assert (entry.name, entry.metadata, entry.signature) == ("a", None, ())
+
+        path.write_bytes(whole)
+        (after,) = resolver.entries()
+        assert after.metadata is not None
+        assert after.signature != before.signature
+
+    def test_a_loaded_model_stays_listed_while_its_file_in_the_folder_is_written_anew(
+        self, make_resolver, write_model
+    ):
+        path = write_model("models/a.gguf")
+        whole = path.read_bytes()
+        resolver = make_resolver()
+        (loaded,) = resolver.entries()
+
+        path.write_bytes(whole[:-1])
+        assert resolver.entries() == []
+        assert resolver.entries([loaded]) == [replace(loaded, metadata=None, signature=())]
+        write_model("other.gguf")
+        make_resolver(yaml="a: other.gguf\n")
+        assert [entry.path.name for entry in resolver.entries([loaded])] == ["other.gguf"]
+        make_resolver(yaml="")
+        path.unlink()
+        assert resolver.entries([loaded]) == []
+
+    def test_a_loaded_model_that_was_given_a_name_goes_with_it(self, make_resolver, write_model):
+        path = write_model("a.gguf")
+        resolver = make_resolver(yaml="a: a.gguf\n")
+        loaded = resolver.entries()
+
+        path.write_bytes(b"GGUF")
+        make_resolver(yaml="# nothing\n")
+        assert resolver.entries(loaded) == []
+
+    def test_nothing_is_read_while_nothing_changes(self, make_resolver, write_model, monkeypatch):
+        write_model("models/a.gguf")
+        write_model("models/half.gguf").write_bytes(b"GGUF")
+        write_model("b.gguf")
+        resolver = make_resolver(yaml="b: b.gguf\nlost: lost.gguf\nwrong: 3\n")
+        before = resolver.entries()
+
+        monkeypatch.delattr(model_files, "read_gguf")
+        monkeypatch.delattr(catalog_file, "load_catalog")
+        assert resolver.entries() == before
 
 
 class TestEntries:

@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 from pool_fakes import (
+    CAUSE,
     PATIENCE_SECONDS,
     Caller,
     RunPool,
@@ -73,7 +74,9 @@ async def test_a_loaded_name_needs_no_resolver(run_pool: RunPool, resolver: Stub
         assert len(resolver.asked) == asked
         for number in range(2 * MAX_NAMES_KEPT):
             await use(pool, f"a:{number}")
-        assert len(next(iter(pool._slots.values())).names) <= MAX_NAMES_KEPT, "made-up names take no memory"
+        assert len(next(iter(pool._register.current.values())).names) <= MAX_NAMES_KEPT, (
+            "made-up names take no memory"
+        )
         assert workers.num_starts == Counter(a=1)
 
 
@@ -202,7 +205,7 @@ async def test_a_leased_model_is_never_unloaded(run_pool: RunPool) -> None:
         for caller in callers:
             await caller.leased()
         for caller in callers:
-            error = await refused(use(pool, "b"))
+            error = await refused(Caller(pool, "b", timeout_seconds=0.02).leased())
             assert (error.condition, error.reason) == (Condition.BUSY, "ALL_MODELS_BUSY")
             assert error.retry_after_seconds is not None
             assert workers.running == {"a"}
@@ -217,11 +220,17 @@ async def test_a_model_on_its_way_in_is_leased_already(run_pool: RunPool) -> Non
         gate = workers.hold("a")
         caller = Caller(pool, "a")
         await until(lambda: workers.num_starts["a"])
-        assert (await refused(use(pool, "b"))).reason == "ALL_MODELS_BUSY"
+        other = Caller(pool, "b")
+        await until(lambda: num_requests(pool, "b"))
         gate.set()
         await caller.leased()
-        assert (await refused(use(pool, "b"))).reason == "ALL_MODELS_BUSY"
+        await settle()
+        assert workers.running == {"a"}
+        assert not other.has_lease
         await caller.leave()
+        await other.leased()
+        assert workers.running == {"b"}
+        await other.leave()
 
 
 async def test_a_model_is_loaded_when_the_one_that_makes_room_has_left_memory(run_pool: RunPool) -> None:
@@ -271,7 +280,7 @@ async def test_a_dead_worker_is_replaced_at_the_next_request(run_pool: RunPool) 
 
 async def test_a_worker_that_dies_as_it_is_ready_is_never_leased(run_pool: RunPool) -> None:
     async with run_pool("a") as (pool, workers):
-        workers.die_when_ready("a")
+        workers.before_ready("a", workers.kill_worker)
         error = await refused(use(pool, "a"))
         assert error.reason == "WORKER_CRASHED"
         assert pool.statuses() == {}
@@ -361,23 +370,30 @@ async def test_a_request_that_was_being_resolved_at_the_close_loads_nothing(
 
 
 @pytest.mark.parametrize("num_turns", range(10))
-async def test_a_worker_that_is_ready_as_the_pool_closes_is_ended(run_pool: RunPool, num_turns: int) -> None:
+@pytest.mark.parametrize("then", ["lives", "dies", "was never there"])
+async def test_a_worker_that_is_ready_as_the_pool_closes_is_ended(
+    run_pool: RunPool, then: str, num_turns: int
+) -> None:
     async with run_pool("a") as (pool, workers):
         gate = workers.hold("a")
+        if then == "dies":
+            workers.before_ready("a", lambda worker: worker.observer.note_death(CAUSE, 0.0))
+        elif then == "was never there":
+            workers.fail("a", engine_fault("no", "BROKEN"))
         caller = Caller(pool, "a")
         await until(lambda: workers.num_starts["a"])
         gate.set()
         for _ in range(num_turns):
             await asyncio.sleep(0)
         had_lease = caller.has_lease
+        num_changes = len(workers.changes)
         await pool.close()
         assert workers.running == set()
-        after_the_close = workers.changes[workers.changes.index(("a", State.UNLOADING)) :]
-        assert ("a", State.READY) not in after_the_close
+        assert workers.changes[num_changes:] in ([("a", State.UNLOADING), ("a", State.UNLOADED)], [])
         if had_lease:
             await caller.leave()
         else:
-            assert (await refused(caller.leased())).reason == "DRAINING"
+            assert (await refused(caller.leased())).reason in ("DRAINING", "BROKEN")
 
 
 async def test_changes_are_told_in_order(run_pool: RunPool) -> None:
@@ -390,7 +406,10 @@ async def test_changes_are_told_in_order(run_pool: RunPool) -> None:
         of_a = [state for name, state in workers.changes if name == "a"]
         load = [State.LOADING, State.READY]
         assert of_a == [State.LOADING, State.FAILED, *load, State.UNLOADING, State.UNLOADED]
-        assert [state for name, state in workers.changes if name == "b"] == load
+        in_line, started, ready = [status for status in workers.statuses if status.entry.name == "b"]
+        assert [in_line.state, started.state, ready.state] == [State.LOADING, *load]
+        assert in_line.detail
+        assert not started.detail
 
 
 async def test_a_status_tells_progress_and_who_waits(run_pool: RunPool) -> None:
@@ -409,3 +428,26 @@ async def test_a_status_tells_progress_and_who_waits(run_pool: RunPool) -> None:
         assert (status.state, status.load_progress, status.num_requests) == (State.READY, 1.0, 3)
         await leave_all(callers)
         assert pool.statuses()[path_of("a")].num_requests == 0
+
+
+@pytest.mark.parametrize("is_loaded", [True, False])
+async def test_only_so_many_requests_wait_at_one_model(
+    run_pool: RunPool, resolver: StubResolver, is_loaded: bool
+) -> None:
+    resolver.add("a", settings=ModelSettings(parallel=2))
+    async with run_pool("b", max_queued_requests=1) as (pool, workers):
+        gate = workers.hold("a")
+        if is_loaded:
+            gate.set()
+        callers = [Caller(pool, "a") for _ in range(3)]
+        await until(lambda: num_requests(pool, "a") == 3)
+        error = await refused(use(pool, "a"))
+        assert (error.condition, error.reason) == (Condition.BUSY, "QUEUE_FULL")
+        assert error.retry_after_seconds is not None
+        await use(pool, "b")
+        await callers.pop().cancel()
+        callers.append(Caller(pool, "a"))
+        gate.set()
+        for caller in callers:
+            await caller.leased()
+        await leave_all(callers)

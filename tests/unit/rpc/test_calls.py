@@ -280,6 +280,9 @@ async def test_every_method_reaches_the_service(channel: Channel, service: Scrip
     requests = {
         models.GetModel: model_pb2.GetModelRequest(name="m"),
         models.ListModels: model_pb2.ListModelsRequest(),
+        models.LoadModel: model_pb2.LoadModelRequest(name="m"),
+        models.UnloadModel: model_pb2.UnloadModelRequest(name="m", cancel_running=True),
+        models.WatchModels: model_pb2.WatchModelsRequest(names=["m"]),
         tokenizer.Tokenize: tokenizer_pb2.TokenizeRequest(model="m", text="x"),
         tokenizer.Detokenize: tokenizer_pb2.DetokenizeRequest(model="m", tokens=[1]),
         tokenizer.CountChatTokens: tokenizer_pb2.CountChatTokensRequest(request=REQUEST),

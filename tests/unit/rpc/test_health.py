@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -10,6 +12,7 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from llamawire_server.rpc import health
 from llamawire_server.rpc.health import HealthBoard
 from llamawire_server.rpc.server import SERVICE_NAMES
 
@@ -35,9 +38,11 @@ def checker(channel: grpc.aio.Channel) -> Checker:
     return Checker(channel)
 
 
-async def passed_on(board: HealthBoard) -> None:
-    """Until what was posted is told."""
-    await asyncio.wait_for(board._changes.join(), PATIENCE_SECONDS)
+async def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.01)
 
 
 async def next_status(watch: Any) -> int:
@@ -50,69 +55,85 @@ async def test_the_process_and_all_its_services_are_told_together(
     assert len(SERVICE_NAMES) == 3
     for is_serving, expected in ((True, SERVING), (False, NOT_SERVING)):
         board.post_process(is_serving)
-        await passed_on(board)
         assert {await checker.check(name) for name in ("", *SERVICE_NAMES)} == {expected}
 
 
-async def test_a_model_is_told_under_all_its_names_and_has_no_say_in_the_process(
-    checker: Checker, board: HealthBoard
-) -> None:
+async def test_nothing_serves_before_it_is_said(checker: Checker) -> None:
+    assert {await checker.check(name) for name in ("", *SERVICE_NAMES)} == {NOT_SERVING}
+
+
+async def test_a_model_has_no_say_in_the_process(checker: Checker, board: HealthBoard) -> None:
     board.post_process(is_serving=True)
-    board.post_model(("a", "b"), is_ready=False)
-    await passed_on(board)
-    assert [await checker.check(f"model/{name}") for name in "ab"] == [NOT_SERVING] * 2
-    assert await checker.check("") == SERVING
-    board.post_model(("a", "b"), is_ready=True)
-    await passed_on(board)
-    assert [await checker.check(f"model/{name}") for name in "ab"] == [SERVING] * 2
+    for is_ready, expected in ((False, NOT_SERVING), (True, SERVING)):
+        board.post_model("a", is_ready)
+        assert await checker.check("model/a") == expected
+        assert await checker.check("") == SERVING
 
 
-async def test_what_is_not_there_is_not_found(checker: Checker) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await checker.check("model/nothing")
-    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+async def test_what_is_not_there_is_not_found(checker: Checker, board: HealthBoard) -> None:
+    board.post_model("gone", is_ready=True)
+    board.post_model("gone", is_ready=None)
+    for name in ("model/nothing", "model/gone"):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await checker.check(name)
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-async def test_a_watch_follows_a_model_that_is_not_there_yet(checker: Checker, board: HealthBoard) -> None:
+async def test_a_watch_follows_a_model_that_comes_and_goes(checker: Checker, board: HealthBoard) -> None:
     watch = checker.watch("model/a")
     assert await next_status(watch) == UNKNOWN
-    for is_ready, expected in ((False, NOT_SERVING), (True, SERVING), (False, NOT_SERVING)):
-        board.post_model(("a",), is_ready)
+    for is_ready, expected in ((False, NOT_SERVING), (True, SERVING), (None, UNKNOWN), (True, SERVING)):
+        board.post_model("a", is_ready)
         assert await next_status(watch) == expected
     watch.cancel()
 
 
-async def test_changes_keep_their_order(checker: Checker, board: HealthBoard) -> None:
-    for number in range(50):
-        board.post_model(("a",), is_ready=number % 2 == 0)
-    board.post_model(("a",), is_ready=True)
-    await passed_on(board)
-    assert await checker.check("model/a") == SERVING
-
-
-async def test_what_could_not_be_told_holds_nothing_up(
-    checker: Checker, board: HealthBoard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_many_watch_one_model_and_those_who_leave_take_nothing_from_the_others(
+    checker: Checker, board: HealthBoard
 ) -> None:
-    really_set = board._servicer.set
-
-    async def set_most(name: str, status: Any) -> None:
-        if name == "model/a":
-            raise OSError("no")
-        await really_set(name, status)
-
-    monkeypatch.setattr(board._servicer, "set", set_most)
-    board.post_model(("a", "b"), is_ready=True)
-    await passed_on(board)
-    assert await checker.check("model/b") == SERVING
-    assert "model/a" in caplog.text
-    await asyncio.wait_for(board.close(), PATIENCE_SECONDS)
+    watches = [checker.watch("model/a") for _ in range(8)]
+    for watch in watches:
+        assert await next_status(watch) == UNKNOWN
+    for number, leaver in enumerate(watches[:-1]):
+        leaver.cancel()
+        await until(lambda left=number + 1: len(board._watchers["model/a"]) == len(watches) - left)
+        board.post_model("a", is_ready=number % 2 == 0)
+        for watch in watches[number + 1 :]:
+            assert await next_status(watch) == (SERVING if number % 2 == 0 else NOT_SERVING)
+    watches[-1].cancel()
+    await until(lambda: not board._watchers)
 
 
-async def test_a_board_can_be_closed_whatever_became_of_its_writer(board: HealthBoard, address: str) -> None:
-    assert board._writer is not None
-    board._writer.cancel()
+async def test_a_watcher_who_does_not_read_holds_nobody_up_and_gets_the_latest(board: HealthBoard) -> None:
+    request = health_pb2.HealthCheckRequest(service="model/a")
+    slow, quick = board.Watch(request, None), board.Watch(request, None)
+    assert (await anext(slow)).status == (await anext(quick)).status == UNKNOWN
+    for number in range(51):
+        board.post_model("a", is_ready=number % 2 == 0)
+        assert (await anext(quick)).status == (SERVING if number % 2 == 0 else NOT_SERVING)
+    assert (await anext(slow)).status == SERVING
+    later = asyncio.create_task(anext(slow))
+    await asyncio.sleep(0)
+    assert not later.done()
+    board.post_model("a", is_ready=False)
+    assert (await later).status == NOT_SERVING
+    await slow.aclose()
+    await quick.aclose()
+
+
+async def test_while_draining_nothing_serves_whatever_is_posted(checker: Checker, board: HealthBoard) -> None:
+    watch = checker.watch("model/a")
+    assert await next_status(watch) == UNKNOWN
     board.post_process(is_serving=True)
-    await asyncio.wait_for(board.close(), PATIENCE_SECONDS)
+    board.post_model("a", is_ready=True)
+    assert await next_status(watch) == SERVING
+    board.drain()
+    assert await next_status(watch) == NOT_SERVING
+    board.post_model("a", is_ready=True)
+    board.post_model("b", is_ready=True)
+    board.post_process(is_serving=True)
+    assert {await checker.check(name) for name in ("", *SERVICE_NAMES, "model/a", "model/b")} == {NOT_SERVING}
+    watch.cancel()
 
 
 async def test_a_board_that_was_never_attached_can_be_closed() -> None:
@@ -121,10 +142,24 @@ async def test_a_board_that_was_never_attached_can_be_closed() -> None:
     await asyncio.wait_for(board.close(), PATIENCE_SECONDS)
 
 
-async def test_closing_passes_on_what_was_posted_last(checker: Checker, board: HealthBoard) -> None:
-    watch = checker.watch("")
-    assert await next_status(watch) == SERVING
-    board.post_process(is_serving=False)
+async def test_closing_passes_on_what_was_posted_last_and_ends_the_watch(
+    checker: Checker, board: HealthBoard
+) -> None:
+    board.post_process(is_serving=True)
+    watches = [checker.watch(name) for name in ("", "", "model/a")]
+    assert [await next_status(watch) for watch in watches] == [SERVING, SERVING, UNKNOWN]
+    board.drain()
     await board.close()
-    assert await next_status(watch) == NOT_SERVING
-    watch.cancel()
+    assert [await next_status(watch) for watch in watches[:2]] == [NOT_SERVING] * 2
+    for watch in watches:
+        assert await asyncio.wait_for(watch.read(), PATIENCE_SECONDS) is grpc.aio.EOF
+
+
+async def test_closing_does_not_wait_for_who_does_not_read(
+    board: HealthBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "FLUSH_SECONDS", 0.01)
+    stuck = board.Watch(health_pb2.HealthCheckRequest(service=""), None)
+    await anext(stuck)
+    await asyncio.wait_for(board.close(), PATIENCE_SECONDS)
+    await stuck.aclose()

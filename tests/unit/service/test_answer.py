@@ -27,7 +27,7 @@ COMPLETED = Completed(
 
 
 def delta(text: str, index: int = 0, finish_reason: str = "") -> TextDelta:
-    return TextDelta(1, index, text, finish_reason)
+    return TextDelta(1, index, text, [1], finish_reason)
 
 
 def chunks_of(answer: Answer, *steps: list[Event]) -> list[chat_pb2.ChatCompletionChunk]:

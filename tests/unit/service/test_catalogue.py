@@ -9,9 +9,12 @@ import pytest
 
 from llamawire.v1 import model_pb2
 from llamawire_server.config import ModelSettings
+from llamawire_server.models.memory import estimate_memory
 from llamawire_server.models.pool import ModelStatus, State
 from llamawire_server.models.resolver import ModelEntry
 from llamawire_server.service.catalogue import describe
+
+CHAT = model_pb2.MODEL_CAPABILITY_CHAT
 
 
 def test_a_model_that_was_never_loaded(entry: ModelEntry) -> None:
@@ -38,7 +41,19 @@ def test_a_loading_model_has_progress_and_a_loaded_one_its_limits(entry: ModelEn
     status = ModelStatus(entry, State.READY, load_progress=1.0, num_requests=2, worker=worker)
     loaded = describe(entry, status, None)
     assert (loaded.load_progress, loaded.active_requests) == (0, 2)
-    assert (loaded.facts.context_length, loaded.facts.parallel) == (4096, 4)
+    facts = loaded.facts
+    assert (facts.context_length, facts.parallel, facts.kv_cache_tokens) == (4096, 4, 8192)
+
+
+def test_memory_is_estimated_before_a_model_is_loaded_and_measured_then(
+    entry: ModelEntry, worker: Any
+) -> None:
+    assert entry.metadata is not None
+    expected = estimate_memory(entry.metadata, entry.settings)
+    assert describe(entry, None, None).facts.memory_bytes == expected
+    assert describe(entry, ModelStatus(entry, State.LOADING), None).facts.memory_bytes == expected
+    loaded = ModelStatus(entry, State.READY, worker=worker)
+    assert describe(entry, loaded, None).facts.memory_bytes == worker.facts.memory_bytes != expected
 
 
 def test_a_failure_is_told(entry: ModelEntry) -> None:
@@ -59,5 +74,19 @@ def test_a_chat_template_may_be_the_file_s_or_the_entry_s(entry: ModelEntry) -> 
     assert entry.metadata is not None
     own = replace(entry, metadata=replace(entry.metadata, chat_template="x"))
     given = replace(entry, settings=ModelSettings(chat_template="x"))
-    found = [describe(one, None, None).facts.has_chat_template for one in (entry, own, given)]
-    assert found == [False, True, True]
+    found = [describe(one, None, None).facts for one in (entry, own, given)]
+    assert [facts.has_chat_template for facts in found] == [False, True, True]
+    assert [list(facts.capabilities) for facts in found] == [[], [CHAT], [CHAT]]
+
+
+def test_what_an_entry_says_of_itself_is_told(entry: ModelEntry) -> None:
+    model = describe(entry, None, None)
+    assert (model.pinned, model.problem) == (False, "")
+    changed = replace(entry, settings=ModelSettings(pinned=True), problem="models.yaml:3: no such key")
+    model = describe(changed, None, None)
+    assert (model.pinned, model.problem) == (True, "models.yaml:3: no such key")
+
+
+def test_why_a_model_does_not_stand_where_it_should_is_told(entry: ModelEntry) -> None:
+    status = ModelStatus(entry, State.LOADING, detail="waits for room")
+    assert describe(entry, status, None).detail == "waits for room"

@@ -89,6 +89,23 @@ class FakeService:
                 return model_pb2.GetModelResponse(model=model)
         raise model_not_found(request.name)
 
+    async def load_model(
+        self, request: model_pb2.LoadModelRequest, call: Call
+    ) -> AsyncGenerator[model_pb2.LoadModelResponse, None]:
+        raise NotImplementedError
+        yield
+
+    async def unload_model(
+        self, request: model_pb2.UnloadModelRequest, call: Call
+    ) -> model_pb2.UnloadModelResponse:
+        raise NotImplementedError
+
+    async def watch_models(
+        self, request: model_pb2.WatchModelsRequest, call: Call
+    ) -> AsyncGenerator[model_pb2.WatchModelsResponse, None]:
+        raise NotImplementedError
+        yield
+
     async def tokenize(
         self, request: tokenizer_pb2.TokenizeRequest, call: Call
     ) -> tokenizer_pb2.TokenizeResponse:

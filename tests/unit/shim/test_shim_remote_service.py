@@ -77,6 +77,20 @@ class FakeServicer(
         await self._take(request, context)
         return model_pb2.GetModelResponse(model=model_pb2.Model(name=request.name))
 
+    async def LoadModel(self, request, context):  # noqa: N802
+        for index in range(self.num_chunks):
+            yield model_pb2.LoadModelResponse(model=model_pb2.Model(name=f"{index}"))
+        await self._take(request, context)
+
+    async def UnloadModel(self, request, context):  # noqa: N802
+        await self._take(request, context)
+        return model_pb2.UnloadModelResponse(model=model_pb2.Model(name=request.name))
+
+    async def WatchModels(self, request, context):  # noqa: N802
+        for index in range(self.num_chunks):
+            yield model_pb2.WatchModelsResponse(removed=[f"{index}"])
+        await self._take(request, context)
+
     async def Tokenize(self, request, context):  # noqa: N802
         await self._take(request, context)
         return tokenizer_pb2.TokenizeResponse(tokens=[1, 2])
@@ -134,6 +148,11 @@ async def collect(remote: RemoteService) -> list[chat_pb2.ChatCompletionChunk]:
             model_pb2.GetModelResponse(model=model_pb2.Model(name="tiny")),
         ),
         (
+            "unload_model",
+            model_pb2.UnloadModelRequest(name="tiny", cancel_running=True),
+            model_pb2.UnloadModelResponse(model=model_pb2.Model(name="tiny")),
+        ),
+        (
             "tokenize",
             tokenizer_pb2.TokenizeRequest(text="Hi"),
             tokenizer_pb2.TokenizeResponse(tokens=[1, 2]),
@@ -158,9 +177,30 @@ async def test_a_call_is_forwarded(remote, servicer, method, request_message, ex
     assert 0 < servicer.seconds_left < 31  # gRPC rounds it up
 
 
-async def test_a_stream_is_forwarded(remote, servicer):
-    assert [chunk.id for chunk in await collect(remote)] == ["0", "1", "2"]
-    assert servicer.request == REQUEST
+@pytest.mark.parametrize(
+    ("method", "request_message", "expected"),
+    [
+        (
+            "stream_chat_completion",
+            REQUEST,
+            [chat_pb2.ChatCompletionChunk(id=f"{index}") for index in range(3)],
+        ),
+        (
+            "load_model",
+            model_pb2.LoadModelRequest(name="tiny"),
+            [model_pb2.LoadModelResponse(model=model_pb2.Model(name=f"{index}")) for index in range(3)],
+        ),
+        (
+            "watch_models",
+            model_pb2.WatchModelsRequest(names=["tiny"]),
+            [model_pb2.WatchModelsResponse(removed=[f"{index}"]) for index in range(3)],
+        ),
+    ],
+)
+async def test_a_stream_is_forwarded(remote, servicer, method, request_message, expected):
+    async with aclosing(getattr(remote, method)(request_message, CALL)) as responses:
+        assert [response async for response in responses] == expected
+    assert servicer.request == request_message
     assert servicer.metadata["x-request-id"] == "call-1"
     assert 0 < servicer.seconds_left < 31  # gRPC rounds it up
 

@@ -101,7 +101,7 @@ NUMBERS = {
     **dict.fromkeys(["temperature", "top_p", "min_p", "repeat_penalty"], FLOAT32),
     **dict.fromkeys(["frequency_penalty", "presence_penalty"], FLOAT32),
     **dict.fromkeys(["top_k", "max_tokens", "n", "top_logprobs"], INT32),
-    **dict.fromkeys(["logprobs", "parallel_tool_calls"], st.booleans()),
+    **dict.fromkeys(["logprobs", "parallel_tool_calls", "wait_for_model"], st.booleans()),
     "seed": st.integers(-(2**63), 2**63 - 1),
 }
 
@@ -238,12 +238,13 @@ def test_null_is_absent():
 
 
 def test_an_explicit_zero_is_not_absent():
-    request = translate(temperature=0, top_k=0, seed=0, max_tokens=0, logprobs=False)
+    request = translate(temperature=0, top_k=0, seed=0, max_tokens=0, logprobs=False, wait_for_model=False)
     assert request.HasField("temperature")
     assert request.HasField("top_k")
     assert request.HasField("seed")
     assert request.HasField("max_tokens")
     assert request.HasField("logprobs")
+    assert request.HasField("wait_for_model")
     assert not request.HasField("top_p")
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,8 +21,17 @@ from llamawire_server.models.gguf import GGUFMetadata
 from llamawire_server.models.names import forms
 from llamawire_server.models.pool import Lease, ModelStatus, Pool, State
 from llamawire_server.models.resolver import ModelEntry
+from llamawire_server.worker.messages import Loaded
+from llamawire_server.worker.observer import WorkerObserver
 
 PATIENCE_SECONDS = 30
+NEVER_SECONDS = 3600.0
+
+# What a model takes that says nothing of its size.
+DEFAULT_BYTES = 256
+
+# What a worker dies of.
+CAUSE = "was ended by SIGSEGV"
 
 METADATA = GGUFMetadata(
     path=Path("/models/a.gguf"),
@@ -47,39 +58,74 @@ class StubResolver:
         self._may_go_on.set()
 
     def add(self, name: str, aliases: tuple[str, ...] = (), settings: ModelSettings | None = None) -> None:
-        entry = ModelEntry(name, aliases, path_of(name), settings or ModelSettings(), METADATA)
-        self._entries.update(dict.fromkeys((name, *aliases), entry))
+        """Know a model, or know it otherwise than before."""
+        self.put(ModelEntry(name, aliases, path_of(name), settings or ModelSettings(), METADATA))
+
+    def put(self, entry: ModelEntry) -> None:
+        others = {name: other for name, other in self._entries.items() if other.path != entry.path}
+        self._entries = {**others, **dict.fromkeys((entry.name, *entry.aliases), entry)}
+
+    def remove(self, path: Path) -> None:
+        """Know nothing of this file any more."""
+        self._entries = {name: entry for name, entry in self._entries.items() if entry.path != path}
+
+    def touch(self, name: str) -> None:
+        """Let the model's file be another one."""
+        entry = self._entries[name]
+        assert entry.metadata is not None
+        changed = dataclasses.replace(entry.metadata, modified_ns=entry.metadata.modified_ns + 1)
+        self.put(dataclasses.replace(entry, metadata=changed))
+
+    def entries(self) -> list[ModelEntry]:
+        return list({entry.path: entry for entry in self._entries.values()}.values())
 
     def hold(self) -> None:
-        """Let names wait until `go_on`."""
+        """Let what is found be told no sooner than `go_on`."""
         self._may_go_on.clear()
 
     def go_on(self) -> None:
         self._may_go_on.set()
 
     def resolve(self, name: str) -> ModelEntry:
+        entries = self._entries
+        found = next((entries[form] for form in forms(name) if form in entries), None)
         self.asked.append(name)
         assert self._may_go_on.wait(PATIENCE_SECONDS)
-        for form in forms(name):
-            if form in self._entries:
-                return self._entries[form]
-        raise model_not_found(name)
+        if found is None:
+            raise model_not_found(name)
+        return found
 
 
 class FakeWorker:
     """A worker that only knows whether it runs."""
 
     def __init__(
-        self, name: str, on_end: Callable[[str], None], end: Callable[[FakeWorker], Awaitable[None]]
+        self,
+        name: str,
+        memory_bytes: int,
+        observer: WorkerObserver,
+        end: Callable[[FakeWorker], Awaitable[None]],
     ) -> None:
         self.name = name
-        self.on_end = on_end
+        self.facts = Loaded(
+            num_parameters=64,
+            training_context_length=128,
+            context_length=128,
+            vocabulary_size=32,
+            parallel=8,
+            kv_cache_tokens=256,
+            memory_bytes=memory_bytes,
+            has_chat_template=False,
+        )
+        self.observer = observer
         self.is_stopping = False
+        self.stop_error: ServiceError | None = None
         self._end = end
 
-    async def stop(self) -> None:
+    async def stop(self, error: ServiceError | None = None) -> None:
         assert not self.is_stopping, "a worker is stopped once"
         self.is_stopping = True
+        self.stop_error = error
         await self._end(self)
 
 
@@ -90,19 +136,36 @@ class FakeWorkers:
         self.num_starts: Counter[str] = Counter()
         self.num_cancelled = 0
         self.most_running = 0
+        self.most_bytes = 0
         self.changes: list[tuple[str, State]] = []
+        self.statuses: list[ModelStatus] = []
         self.alive: set[FakeWorker] = set()
         self.starting: Counter[str] = Counter()
+        self.starting_bytes = 0
+        self.measured: dict[str, int] = {}
+        """What models really take, where it is not what they were expected to."""
+        self.has_successors = False
+        """Whether a model may be loaded while an older worker of it runs."""
         self._gates: dict[str, asyncio.Event] = {}
         self._stop_gates: dict[str, asyncio.Event] = {}
         self._failures: dict[str, Exception] = {}
-        self._reporters: dict[str, Callable[[float], None]] = {}
-        self._die_when_ready: set[str] = set()
+        self._observers: dict[str, WorkerObserver] = {}
+        self._before_ready: dict[str, Callable[[FakeWorker], None]] = {}
 
     @property
     def running(self) -> set[str]:
         """The models whose workers run."""
         return {worker.name for worker in self.alive}
+
+    @property
+    def used_bytes(self) -> int:
+        """What all workers take together."""
+        return self.starting_bytes + sum(worker.facts.memory_bytes for worker in self.alive)
+
+    def worker(self, name: str) -> FakeWorker:
+        """The one worker of this model that is not being stopped."""
+        (worker,) = (worker for worker in self.alive if worker.name == name and not worker.is_stopping)
+        return worker
 
     def hold(self, name: str) -> asyncio.Event:
         """Let loads of this model wait until the event is set."""
@@ -118,9 +181,9 @@ class FakeWorkers:
         """Let the next load of this model fail."""
         self._failures[name] = error
 
-    def die_when_ready(self, name: str) -> None:
-        """Let this model's next worker end between its being ready and anybody's knowing."""
-        self._die_when_ready.add(name)
+    def before_ready(self, name: str, happens: Callable[[FakeWorker], None]) -> None:
+        """Let this befall the model's next worker between its being ready and anybody's knowing."""
+        self._before_ready[name] = happens
 
     def be_good(self) -> None:
         """Forget what was to be held back or to fail."""
@@ -129,39 +192,37 @@ class FakeWorkers:
         self._failures.clear()
 
     def report_progress(self, name: str, share: float) -> None:
-        self._reporters[name](share)
+        self._observers[name].note_progress(share)
 
     def kill(self, name: str) -> None:
-        """End this model's worker as a signal would."""
-        (worker,) = (worker for worker in self.alive if worker.name == name)
-        self.kill_worker(worker)
+        """Let this model's worker die so often that it is given up."""
+        self.kill_worker(self.worker(name))
 
     def kill_worker(self, worker: object) -> None:
         assert isinstance(worker, FakeWorker)
         self.alive.discard(worker)
         if not worker.is_stopping:
-            worker.on_end("was ended by SIGSEGV")
+            worker.observer.note_end(CAUSE)
 
     def note_change(self, status: ModelStatus) -> None:
         self.changes.append((status.entry.name, status.state))
+        self.statuses.append(status)
 
     async def start(
-        self,
-        path: Path,
-        settings: ModelSettings,
-        chat_template: str | None,
-        *,
-        on_progress: Callable[[float], None],
-        on_end: Callable[[str], None],
+        self, path: Path, settings: ModelSettings, chat_template: str | None, observer: WorkerObserver
     ) -> FakeWorker:
         name = path.stem
+        num_bytes = self.measured.get(name, settings.kv_cache_tokens or DEFAULT_BYTES)
         self.num_starts[name] += 1
         self.starting[name] += 1
-        assert self.starting[name] == 1, f"{name} is loaded twice at once"
-        there = [worker for worker in self.alive if worker.name == name and not worker.is_stopping]
-        assert not there, f"{name} is loaded though it is there"
+        self.starting_bytes += num_bytes
+        if not self.has_successors:
+            assert self.starting[name] == 1, f"{name} is loaded twice at once"
+            there = [worker for worker in self.alive if worker.name == name and not worker.is_stopping]
+            assert not there, f"{name} is loaded though it is there"
         self.most_running = max(self.most_running, len(self.alive) + self.starting.total())
-        self._reporters[name] = on_progress
+        self.most_bytes = max(self.most_bytes, self.used_bytes)
+        self._observers[name] = observer
         try:
             if (gate := self._gates.get(name)) is not None:
                 await gate.wait()
@@ -170,13 +231,13 @@ class FakeWorkers:
             raise
         finally:
             self.starting[name] -= 1
+            self.starting_bytes -= num_bytes
         if (failure := self._failures.pop(name, None)) is not None:
             raise failure
-        worker = FakeWorker(name, on_end, self._stop)
+        worker = FakeWorker(name, num_bytes, observer, self._stop)
         self.alive.add(worker)
-        if name in self._die_when_ready:
-            self._die_when_ready.discard(name)
-            self.kill_worker(worker)
+        if (happens := self._before_ready.pop(name, None)) is not None:
+            happens(worker)
         return worker
 
     async def _stop(self, worker: FakeWorker) -> None:
@@ -184,6 +245,16 @@ class FakeWorkers:
         if gate is not None:
             await gate.wait()
         self.alive.discard(worker)
+
+
+def size(num_bytes: int, **settings: Any) -> ModelSettings:
+    """The settings of a model that takes so many bytes: in these tests, one for each token of its KV cache."""
+    return ModelSettings(kv_cache_tokens=num_bytes, **settings)
+
+
+def estimate(entry: ModelEntry) -> int:
+    """What a model is expected to take."""
+    return entry.settings.kv_cache_tokens or DEFAULT_BYTES
 
 
 def path_of(name: str) -> Path:
@@ -216,6 +287,7 @@ class Caller:
     """Somebody who holds a lease until told to let go."""
 
     def __init__(self, pool: Pool, name: str, timeout_seconds: float | None = None) -> None:
+        self.name = name
         self._lease: Lease | None = None
         self._news = asyncio.Event()
         self._let_go = asyncio.Event()
@@ -279,18 +351,46 @@ RunPool = Callable[..., AbstractAsyncContextManager[tuple[Pool, FakeWorkers]]]
 
 @contextlib.asynccontextmanager
 async def running_pool(
-    resolver: StubResolver, *names: str, max_loaded_models: int = 4, load_timeout_seconds: float = 600
+    resolver: StubResolver,
+    *names: str,
+    budget_bytes: int = 2**40,
+    passing_seconds: float = NEVER_SECONDS,
+    is_honest: bool = True,
+    **settings: Any,
 ) -> AsyncIterator[tuple[Pool, FakeWorkers]]:
-    """A pool of these models, which leaves nothing behind."""
+    """A pool of these models, which leaves nothing behind.
+
+    settings: those of the pool. is_honest: whether models take no more than they are expected to.
+    """
     for name in names:
         resolver.add(name)
     workers = FakeWorkers()
-    settings = PoolSettings(max_loaded_models=max_loaded_models, load_timeout_seconds=load_timeout_seconds)
-    pool = Pool(resolver, settings, workers.note_change, start_worker=workers.start)  # type: ignore[arg-type]
+    pool_settings = PoolSettings(**settings)
+    pool = Pool(
+        resolver,  # type: ignore[arg-type]
+        pool_settings,
+        workers.note_change,
+        start_worker=workers.start,  # type: ignore[arg-type]
+        budget_bytes=budget_bytes,
+        estimate=estimate,
+        passing_seconds=passing_seconds,
+    )
+    faults: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: faults.append(context))
     yield pool, workers
+    workers.be_good()
     await asyncio.wait_for(pool.close(), PATIENCE_SECONDS)
     assert workers.alive == set()
     assert workers.starting.total() == 0
-    assert workers.most_running <= max_loaded_models
+    assert pool.statuses() == {}
+    if pool_settings.max_loaded_models is not None:
+        assert workers.most_running <= pool_settings.max_loaded_models
+    if is_honest:
+        assert workers.most_bytes <= budget_bytes
     left = asyncio.all_tasks() - {asyncio.current_task()}
     assert left == set(), "the pool leaves no task behind"
+    of_the_pool = [fault for fault in faults if "coro=<Slots." in repr(fault)]
+    assert of_the_pool == [], "no task of the pool ends with an error"
+    timers = [timer for timer in loop._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
+    assert timers == [], "the pool leaves no timer behind"

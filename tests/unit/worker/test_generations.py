@@ -6,7 +6,10 @@ import time
 from collections import deque
 from collections.abc import Mapping
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sampling import GREEDY
 
 from llamawire_server.chat.template import ChatTemplate
@@ -14,7 +17,17 @@ from llamawire_server.engine.engine import DecodeError, Engine
 from llamawire_server.engine.scheduler import Limits, Slice
 from llamawire_server.engine.sequence import Sequence
 from llamawire_server.worker.generations import Generations, PromptBuilder, RequestError
-from llamawire_server.worker.messages import ChatPrompt, Completed, Event, Failed, Generate, TextDelta
+from llamawire_server.worker.messages import (
+    ChatPrompt,
+    ChoiceProgress,
+    Completed,
+    Event,
+    Failed,
+    Generate,
+    Progress,
+    Started,
+    TextDelta,
+)
 
 END = 256
 LIMITS = Limits(num_slots=4, kv_cache_tokens=400, context_length=100, batch_tokens=64)
@@ -71,6 +84,7 @@ def generate(
     return Generate(
         request_id=1,
         arrived=time.monotonic(),
+        arrived_at=time.time(),
         prompt=ChatPrompt([{"role": "user", "content": content}]),
         sampling=GREEDY,
         max_tokens=max_tokens or 2048,
@@ -89,9 +103,10 @@ def make(script: Script, template: str | None = "{{ messages[0].content }}:") ->
 
 
 def run(generations: Generations) -> list[Event]:
+    """All that comes of the requests, but for the news that they have begun."""
     events: list[Event] = []
     while generations.has_work:
-        events += generations.step()
+        events += [event for event in generations.step() if not isinstance(event, Started)]
     return events
 
 
@@ -114,6 +129,7 @@ def test_text_comes_as_it_is_made_and_the_count_at_the_end() -> None:
     generations.start(generate())
     events = run(generations)
     assert [e.text for e in events if isinstance(e, TextDelta)] == ["h", "e", "l", "l", "o", ""]
+    assert [e.tokens for e in events if isinstance(e, TextDelta)] == [[t] for t in (*b"hello", END)]
     assert ends_of(events) == ["stop"]
     assert (completed(events).num_prompt_tokens, completed(events).num_completion_tokens) == (4, 6)
 
@@ -121,7 +137,7 @@ def test_text_comes_as_it_is_made_and_the_count_at_the_end() -> None:
 def test_a_character_is_sent_when_it_is_whole() -> None:
     generations = make(Script("é🙂"))
     generations.start(generate())
-    assert [e.text for e in run(generations) if isinstance(e, TextDelta)] == ["é", "🙂", ""]
+    assert [e.text for e in run(generations) if isinstance(e, TextDelta)] == ["", "é", "", "", "", "🙂", ""]
 
 
 def test_a_stop_string_ends_the_choice_and_is_not_shown() -> None:
@@ -219,7 +235,7 @@ def test_a_prompt_that_can_never_fit_is_refused_before_all_of_it_is_looked_at(
 ) -> None:
     builder = PromptBuilder(Bytes(), ChatTemplate(template), LIMITS.context_length)
     with pytest.raises(RequestError, match=r"has \d+ tokens at least; the model's context has 100") as caught:
-        builder.build(ChatPrompt(messages))
+        builder.build(ChatPrompt(messages), now=0.0)
     assert caught.value.reason == "CONTEXT_LENGTH_EXCEEDED"
 
 
@@ -253,3 +269,62 @@ def test_without_a_template_the_model_can_not_chat() -> None:
     with pytest.raises(RequestError, match="no chat template") as caught:
         make(Script(), None).start(generate())
     assert caught.value.condition == "UNSUPPORTED"
+
+
+def test_a_request_says_when_it_begins() -> None:
+    generations = make(Script("hello"))
+    request = generate()
+    generations.start(request)
+    started, *_ = generations.step()
+    assert isinstance(started, Started)
+    assert started.at >= request.arrived
+
+
+TEXTS = ("the é first", "stöp no", "🙂 stop now")
+
+
+@given(cut=st.integers(0, 60), n=st.integers(1, 3), max_tokens=st.integers(1, 20))
+def test_a_request_goes_on_anywhere_as_if_nothing_had_happened(cut: int, n: int, max_tokens: int) -> None:
+    request = generate(stops=["stop", "irs"], n=n, max_tokens=max_tokens)
+    undisturbed = make(Script(*TEXTS[:n]))
+    undisturbed.start(request)
+    expected = run(undisturbed)
+
+    first = make(script := Script(*TEXTS[:n]))
+    first.start(request)
+    before: list[Event] = []
+    for _ in range(cut):
+        before += first.step()
+    deltas = [event for event in before if isinstance(event, TextDelta)]
+    if any(isinstance(event, Completed) for event in before):
+        return
+    progress = Progress(
+        [
+            ChoiceProgress(
+                [token for delta in deltas if delta.index == index for token in delta.tokens],
+                next((d.finish_reason for d in deltas if d.index == index and d.finish_reason), ""),
+            )
+            for index in range(n)
+        ],
+        started=1.0,
+        first_token=2.0 if deltas else None,
+    )
+    # The runner's script goes on where it was, which is what the model would say next.
+    second = make(script)
+    second.start(msgspec.structs.replace(request, progress=progress))
+    after = run(second)
+
+    for index in range(n):
+        assert text_of(before + after, index) == text_of(expected, index)
+    assert sorted(ends_of(before + after)) == sorted(ends_of(expected))
+    assert completed(after).num_completion_tokens == completed(expected).num_completion_tokens
+    assert completed(after).num_prompt_tokens == completed(expected).num_prompt_tokens
+    assert not any(isinstance(event, Started) for event in second.step())
+    if deltas:
+        assert completed(after).prompt_seconds == 1.0
+
+
+def test_a_prompt_that_tells_the_time_is_the_same_when_it_is_made_again() -> None:
+    builder = PromptBuilder(Bytes(), ChatTemplate("{{ strftime_now('%s') }}"), LIMITS.context_length)
+    prompt = ChatPrompt([{"role": "user", "content": "x"}])
+    assert builder.build(prompt, now=1e9) == builder.build(prompt, now=1e9) != builder.build(prompt, now=2e9)

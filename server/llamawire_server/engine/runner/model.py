@@ -13,16 +13,11 @@ from typing import Any
 import llama_cpp
 
 from llamawire_server.config import ModelSettings
+from llamawire_server.engine.context_size import context_limits
+from llamawire_server.engine.runner.mapped_files import release_mapped_files
 from llamawire_server.engine.scheduler import Limits
 from llamawire_server.machine import usable_cores
 
-# Contexts grow with what a model was trained on, memory does not: longer ones are asked for by name.
-MAX_DEFAULT_CONTEXT_LENGTH = 8192
-
-# Full contexts that the KV cache holds by default; all sequences share them.
-DEFAULT_CONTEXTS = 2
-
-BATCH_TOKENS = 512
 LOG_LINES_KEPT = 12
 GGML_LOG_LEVEL_ERROR = 4
 
@@ -97,6 +92,7 @@ class LoadedModel:
         self.facts = self._read_facts()
         self.threads = settings.threads or usable_cores()
         self.limits, self.context = self._create_context(settings, engine_log)
+        release_mapped_files()  # what is not needed any more; the rest comes back with the next line
         self._warm_up()
 
     def _read_facts(self) -> ModelFacts:
@@ -121,16 +117,11 @@ class LoadedModel:
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self.context), True)
 
     def _create_context(self, settings: ModelSettings, engine_log: EngineLog) -> tuple[Limits, Any]:
-        context_length = settings.context_length or min(
-            self.facts.training_context_length, MAX_DEFAULT_CONTEXT_LENGTH
-        )
-        kv_cache_tokens = settings.kv_cache_tokens or context_length * min(
-            DEFAULT_CONTEXTS, settings.parallel
-        )
+        limits = context_limits(settings, self.facts.training_context_length)
         parameters = llama_cpp.llama_context_default_params()
-        parameters.n_ctx = max(kv_cache_tokens, context_length)
-        parameters.n_batch = parameters.n_ubatch = max(BATCH_TOKENS, settings.parallel)
-        parameters.n_seq_max = settings.parallel
+        parameters.n_ctx = limits.kv_cache_tokens
+        parameters.n_batch = parameters.n_ubatch = limits.batch_tokens
+        parameters.n_seq_max = limits.num_slots
         parameters.n_threads = parameters.n_threads_batch = self.threads
         parameters.no_perf = True
         # One cache for all sequences: room goes where it is needed, and a prefix can be shared at any length.
@@ -139,10 +130,4 @@ class LoadedModel:
         context = llama_cpp.llama_init_from_model(self.model, parameters)
         if not context:
             raise ModelLoadError(engine_log.last_errors() or "llama.cpp could not create a context")
-        limits = Limits(
-            num_slots=settings.parallel,
-            kv_cache_tokens=parameters.n_ctx,
-            context_length=context_length,
-            batch_tokens=parameters.n_batch,
-        )
         return limits, context

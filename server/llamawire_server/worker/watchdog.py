@@ -1,0 +1,98 @@
+"""Workers that hang: found by what they don't do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+
+from llamawire_server.worker.death import Death
+
+# How often a watch looks in the time that it allows. A server that was itself held up looks late once, and not many
+# times: what its workers said meanwhile is read before the next look.
+LOOKS = 10
+
+# Times the longest step so far that a step may take, where that is more than what the settings allow.
+LONGEST_STEPS = 5
+
+
+class StepWatch:
+    """Watches a worker that answers requests: while it has work, it says something now and then."""
+
+    def __init__(self, hang_seconds: float, has_work: Callable[[], bool]) -> None:
+        self.finding: Death | None = None
+        """Of a worker that was found hanging."""
+        self._hang_seconds = hang_seconds
+        self._has_work = has_work
+        self._num_silent_looks = 0
+        self._longest_silence = 0
+
+    def note_life(self) -> None:
+        """The worker said something."""
+        self._longest_silence = max(self._longest_silence, self._num_silent_looks)
+        self._num_silent_looks = 0
+
+    @contextlib.contextmanager
+    def over(self, pid: int, kill: Callable[[], None]) -> Iterator[None]:
+        """Watch a process as long as the context lasts; `kill` is called once, where it hangs."""
+        task = asyncio.create_task(self._look_now_and_then(pid, kill), name="step watch")
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def _look_now_and_then(self, pid: int, kill: Callable[[], None]) -> None:
+        while self.finding is None:
+            await asyncio.sleep(self._hang_seconds / LOOKS)
+            if not self._has_work():
+                self._num_silent_looks = 0
+                continue
+            self._num_silent_looks += 1
+            # Large models on slow machines take their time, but not several times as long as ever before.
+            if self._num_silent_looks > max(LOOKS, LONGEST_STEPS * self._longest_silence):
+                self.finding = self._examine(pid)
+                with contextlib.suppress(ProcessLookupError):
+                    kill()
+
+    def _examine(self, pid: int) -> Death:
+        if is_stopped(pid):
+            return Death("was stopped by a signal, and killed", is_from_outside=True)
+        return Death(f"hung for {self._hang_seconds:g} s, and was killed", is_from_outside=False)
+
+
+class LoadWatch:
+    """Watches a worker that loads its model, which may take any time; but one that somebody stopped never will."""
+
+    def __init__(self, pid: int, hang_seconds: float, kill: Callable[[], None]) -> None:
+        self._pid = pid
+        self._hang_seconds = hang_seconds
+        self._kill = kill
+        self._task: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> None:
+        self._task = asyncio.create_task(self._look_now_and_then(), name="load watch")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _look_now_and_then(self) -> None:
+        num_stopped_looks = 0
+        while num_stopped_looks <= LOOKS:
+            await asyncio.sleep(self._hang_seconds / LOOKS)
+            num_stopped_looks = num_stopped_looks + 1 if is_stopped(self._pid) else 0
+        with contextlib.suppress(ProcessLookupError):
+            self._kill()
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a signal or a debugger has stopped the process. False where the system doesn't say (Linux does)."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state in ("T", "t")

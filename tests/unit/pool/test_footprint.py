@@ -1,0 +1,74 @@
+"""What a loaded model depends on, and what it is taken to need."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from pool_fakes import METADATA, estimate, path_of, size
+
+from llamawire_server.config import ModelSettings, SamplingDefaults
+from llamawire_server.models.footprint import Footprints, estimate_entry, fingerprint, load_key
+from llamawire_server.models.memory import estimate_memory
+from llamawire_server.models.resolver import ModelEntry
+
+ENTRY = ModelEntry("a", (), path_of("a"), ModelSettings(), METADATA)
+
+
+def with_settings(**settings: object) -> ModelEntry:
+    return dataclasses.replace(ENTRY, settings=dataclasses.replace(ENTRY.settings, **settings))  # type: ignore[arg-type]
+
+
+STAY = [with_settings(keep_alive=5.0), with_settings(pinned=True), with_settings(preload=True)]
+DEFAULTS = with_settings(defaults=SamplingDefaults(top_k=1))
+OTHERS = [
+    with_settings(context_length=64),
+    with_settings(chat_template="x"),
+    dataclasses.replace(ENTRY, metadata=dataclasses.replace(METADATA, modified_ns=2)),
+    dataclasses.replace(ENTRY, metadata=dataclasses.replace(METADATA, file_size_bytes=2)),
+]
+
+
+@pytest.mark.parametrize("entry", STAY)
+def test_how_long_a_model_stays_changes_neither_its_answers_nor_its_worker(entry: ModelEntry) -> None:
+    assert fingerprint(entry) == fingerprint(ENTRY)
+    assert load_key(entry) == load_key(ENTRY)
+
+
+def test_defaults_change_answers_and_no_worker() -> None:
+    assert fingerprint(DEFAULTS) != fingerprint(ENTRY)
+    assert load_key(DEFAULTS) == load_key(ENTRY)
+
+
+@pytest.mark.parametrize("entry", OTHERS)
+def test_the_file_and_its_settings_change_both(entry: ModelEntry) -> None:
+    assert fingerprint(entry) != fingerprint(ENTRY)
+    assert load_key(entry) != load_key(ENTRY)
+
+
+def test_names_change_nothing() -> None:
+    entry = dataclasses.replace(ENTRY, name="b", aliases=("a",))
+    assert fingerprint(entry) == fingerprint(ENTRY)
+    assert load_key(entry) == load_key(ENTRY)
+
+
+def test_what_was_measured_counts_for_the_same_load_only() -> None:
+    footprints = Footprints(estimate)
+    entry, other = with_settings(kv_cache_tokens=10), with_settings(kv_cache_tokens=20)
+    assert footprints.of(entry) == 10
+    footprints.note(entry, 7)
+    assert (footprints.of(entry), footprints.of(other)) == (7, 20)
+    footprints.note(entry, 9)
+    footprints.note(entry, 8)
+    assert footprints.of(entry) == 9
+    footprints.note(other, 1)
+    assert (footprints.of(entry), footprints.of(other)) == (10, 1)
+    footprints.note(entry, 3)
+    assert footprints.of(entry) == 3
+
+
+def test_the_estimate_is_made_of_the_file_and_its_settings() -> None:
+    assert estimate_entry(ENTRY) == estimate_memory(METADATA, ENTRY.settings) > 0
+    assert estimate_entry(dataclasses.replace(ENTRY, metadata=None)) == 0
+    assert Footprints().of(ENTRY) == estimate_entry(ENTRY)
+    assert estimate(dataclasses.replace(ENTRY, settings=size(5))) == 5

@@ -1,0 +1,138 @@
+"""Requests that outlive their workers: who goes when, and who is to blame."""
+
+from __future__ import annotations
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llamawire_server.worker.death import Death
+from llamawire_server.worker.messages import TextDelta, Tokenize
+from llamawire_server.worker.ticket import Ticket, find_culprit, next_to_send
+
+FAULT = Death("was ended by SIGABRT", is_from_outside=False)
+KILL = Death("was ended by SIGKILL", is_from_outside=True)
+
+
+class Line:
+    """Tickets in the order in which they came, and the worker that has some of them."""
+
+    def __init__(self, num_tickets: int) -> None:
+        self.tickets = [
+            Ticket(Tokenize(number, "", add_special=False, parse_special=False))
+            for number in range(num_tickets)
+        ]
+
+    def send(self) -> list[int]:
+        sent = next_to_send(self.tickets)
+        for ticket in sent:
+            ticket.is_sent = True
+        return [ticket.request.request_id for ticket in sent]
+
+    def progress(self, *numbers: int) -> None:
+        for ticket in self.tickets:
+            if ticket.request.request_id in numbers:
+                ticket.take(TextDelta(ticket.request.request_id, 0, "x", [1]))
+
+    def die(self, death: Death = FAULT) -> int | None:
+        """The number of the culprit, who leaves the line."""
+        culprit = find_culprit(self.tickets, death)
+        for ticket in self.tickets:
+            ticket.note_death(death)
+        if culprit is None:
+            return None
+        self.tickets.remove(culprit)
+        return culprit.request.request_id
+
+
+def test_after_one_death_all_go_on_at_once() -> None:
+    line = Line(3)
+    assert line.send() == [0, 1, 2]
+    assert line.send() == []
+    assert line.die() is None
+    assert line.send() == [0, 1, 2]
+
+
+def test_after_two_deaths_each_is_tried_alone_and_the_proven_stay() -> None:
+    line = Line(3)
+    line.send()
+    line.die()
+    line.send()
+    assert line.die() is None
+    assert line.send() == [0]
+    assert line.send() == []
+    line.progress(0)
+    assert line.send() == [1]
+    assert line.die() == 1, "the only one that had got nowhere"
+    assert line.send() == [0], "it was there at a death again, but it had got somewhere"
+    line.progress(0)
+    assert line.send() == [2]
+
+
+def test_a_single_request_that_gets_nowhere_is_found_at_the_second_death() -> None:
+    line = Line(1)
+    line.send()
+    assert line.die() is None
+    line.send()
+    assert line.die() == 0
+
+
+def test_progress_in_between_is_proof() -> None:
+    line = Line(1)
+    for _ in range(20):
+        line.send()
+        line.progress(0)
+        assert line.die() is None
+
+
+def test_who_was_not_there_is_no_suspect() -> None:
+    line = Line(2)
+    line.send()
+    late = Ticket(Tokenize(9, "", add_special=False, parse_special=False))
+    line.tickets.append(late)
+    line.die()
+    assert (line.tickets[0].suspicion > 0, late.suspicion) == (True, 0)
+
+
+def test_those_who_kill_from_outside_need_more_deaths_to_make_a_suspect() -> None:
+    line = Line(1)
+    outcomes = []
+    for _ in range(4):
+        line.send()
+        outcomes.append(line.die(KILL))
+    assert outcomes == [None, None, None, 0]
+
+
+@given(num_tickets=st.integers(1, 8), guilty=st.sets(st.integers(0, 7)))
+def test_exactly_the_guilty_are_found(num_tickets: int, guilty: set[int]) -> None:
+    guilty = {number for number in guilty if number < num_tickets}
+    line = Line(num_tickets)
+    found = set()
+    for _ in range(100):
+        while line.send():
+            there = [ticket.request.request_id for ticket in line.tickets if ticket.is_sent]
+            if guilty & set(there):
+                if (culprit := line.die()) is not None:
+                    found.add(culprit)
+            else:
+                line.progress(*there)
+        if all(ticket.has_progressed for ticket in line.tickets):
+            break
+    assert found == guilty
+    assert all(ticket.has_progressed for ticket in line.tickets)
+    assert len(line.tickets) == num_tickets - len(guilty)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=6))
+def test_a_suspect_never_shares_its_trial_with_another_that_is_not_proven(progress: list[bool]) -> None:
+    line = Line(4)
+    for is_proven, number in itertools.product(progress, range(4)):
+        line.send()
+        unproven = [ticket for ticket in line.tickets if ticket.is_unproven]
+        if any(ticket.is_suspect for ticket in unproven):
+            assert len(unproven) == 1
+        if is_proven:
+            line.progress(number)
+        else:
+            line.die()
