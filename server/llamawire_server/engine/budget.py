@@ -20,14 +20,14 @@ class PromptBudget:
     """Follows the measured speed of prefill; the model, the machine and its load decide, not a constant."""
 
     _SMOOTHING = 0.3
-    _FIRST_GUESS_SECONDS = 0.002
     # llama.cpp computes attention in tiles from 64 tokens on, up to 1.4 times as fast as below (2,048-token prompt).
     _LEAST_TOKENS = 64
 
-    def __init__(self, targets: StepTargets, batch_tokens: int) -> None:
+    def __init__(self, targets: StepTargets, batch_tokens: int, token_seconds: float) -> None:
+        """token_seconds: a first guess of how long a token of a prompt takes."""
         self._targets = targets
         self._batch_tokens = batch_tokens
-        self._seconds_per_token = self._FIRST_GUESS_SECONDS
+        self._seconds_per_token = token_seconds
 
     def tokens(self, num_decoding: int) -> int:
         """The most prompt tokens that the next step should take beside `num_decoding` decoding sequences."""

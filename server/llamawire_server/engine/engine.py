@@ -15,6 +15,10 @@ from llamawire_server.engine.sequence import FinishReason, Sequence
 log = logging.getLogger(__name__)
 
 
+# How much faster a prompt's tokens are computed than single ones, at least, as far as is known beforehand.
+PROMPT_SPEEDUP = 2
+
+
 class DecodeError(Exception):
     """A batch could not be computed. What it had stored in the KV cache is undone by `Runner.truncate`."""
 
@@ -67,10 +71,15 @@ class TokenOutput:
 class Engine:
     """Sequences in, tokens out; one `step` at a time, on one thread."""
 
-    def __init__(self, runner: Runner, targets: StepTargets | None = None) -> None:
+    def __init__(
+        self, runner: Runner, targets: StepTargets | None = None, token_seconds: float = 0.004
+    ) -> None:
+        """token_seconds: how long a token takes that is computed by itself; in a prompt it takes less."""
         self._runner = runner
         self.scheduler = Scheduler(runner.limits)
-        self._budget = PromptBudget(targets or StepTargets(), runner.limits.batch_tokens)
+        self._budget = PromptBudget(
+            targets or StepTargets(), runner.limits.batch_tokens, token_seconds / PROMPT_SPEEDUP
+        )
 
     @property
     def has_work(self) -> bool:

@@ -256,6 +256,13 @@ class Slots:
             self.register.tell(slot)
             self.arrange()
 
+    def note_memory(self, slot: Slot) -> None:
+        """The slot's worker has more in memory than it had."""
+        if slot.is_loaded:
+            self._measure(slot)
+            self.register.tell(slot)
+            self.arrange()
+
     def note_ready(self, slot: Slot) -> None:
         """The slot's model is loaded, or loaded again."""
         slot.is_down = False
@@ -346,6 +353,9 @@ class Watch:
 
     def note_death(self, cause: str, pause_seconds: float) -> None:
         self._slots.note_death(self._slot, cause, pause_seconds)
+
+    def note_memory(self, memory_bytes: int) -> None:
+        self._slots.note_memory(self._slot)
 
     def note_ready(self) -> None:
         self._slots.note_ready(self._slot)

@@ -41,6 +41,7 @@ from llamawire_server.worker.messages import (
     Loaded,
     LoadFailed,
     Loading,
+    Memory,
     Request,
     Text,
     TokenCount,
@@ -54,6 +55,10 @@ log = logging.getLogger("llamawire_server.worker")
 
 SIGN_OF_LIFE_SECONDS = 0.5
 
+# How often the worker looks at what it has in memory, and how much more is worth telling.
+MEMORY_SECONDS = 5.0
+MEMORY_BYTES = 1 << 20
+
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -64,7 +69,7 @@ class Worker:
         """Load the model, reporting progress. Raises ModelLoadError."""
         self._connection = connection
         self._reported_share = -1.0
-        self._last_sent = time.monotonic()
+        self._last_sent = self._last_measured = time.monotonic()
         engine_log = EngineLog(_log_line)
         loaded = LoadedModel(Path(setup.path), setup.settings, engine_log, self._report_progress)
         runner = LlamaRunner(loaded)
@@ -72,7 +77,9 @@ class Worker:
         self._limits = runner.limits
         template = self._compile_template(setup.chat_template)
         self._prompts = PromptBuilder(runner.vocabulary, template, runner.limits.context_length)
-        self._generations = Generations(Engine(runner), runner.limits, runner.vocabulary, self._prompts)
+        engine = Engine(runner, token_seconds=loaded.token_seconds)
+        self._generations = Generations(engine, runner.limits, runner.vocabulary, self._prompts)
+        self._memory_bytes = resident_bytes()
         self._send(
             Loaded(
                 num_parameters=loaded.facts.num_parameters,
@@ -81,7 +88,8 @@ class Worker:
                 vocabulary_size=loaded.facts.vocabulary_size,
                 parallel=runner.limits.num_slots,
                 kv_cache_tokens=runner.limits.kv_cache_tokens,
-                memory_bytes=resident_bytes(),
+                memory_bytes=self._memory_bytes,
+                token_seconds=loaded.token_seconds,
                 has_chat_template=template is not None,
             )
         )
@@ -99,11 +107,21 @@ class Worker:
                 self._send(Events(events))
             else:
                 self._show_life()
+            self._tell_memory()
 
     def _show_life(self) -> None:
         """Let the other side know that there is progress, if of nothing that can be told."""
         if time.monotonic() - self._last_sent >= SIGN_OF_LIFE_SECONDS:
             self._send(Events([]))
+
+    def _tell_memory(self) -> None:
+        if time.monotonic() - self._last_measured < MEMORY_SECONDS:
+            return
+        self._last_measured = time.monotonic()
+        memory_bytes = resident_bytes()
+        if memory_bytes >= self._memory_bytes + MEMORY_BYTES:
+            self._memory_bytes = memory_bytes
+            self._send(Memory(memory_bytes))
 
     def _take(self, request: Request) -> list[Event]:
         if isinstance(request, Cancel):

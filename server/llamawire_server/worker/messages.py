@@ -120,7 +120,10 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     parallel: int
     kv_cache_tokens: int
     memory_bytes: int
-    """What the worker has in memory: weights, KV cache, buffers, and the process's own."""
+    """What the worker has in memory: weights, KV cache, and the process's own."""
+
+    token_seconds: float
+    """How long it computes a token by itself."""
 
     has_chat_template: bool
 
@@ -206,7 +209,13 @@ class Events(msgspec.Struct, frozen=True, tag=True):
     events: list[Event]
 
 
-Report = Loading | Loaded | LoadFailed | Events
+class Memory(msgspec.Struct, frozen=True, tag=True):
+    """What the worker has in memory by now: buffers take up room as they are used."""
+
+    memory_bytes: int
+
+
+Report = Loading | Loaded | LoadFailed | Events | Memory
 
 
 class WorkerSetup(msgspec.Struct, frozen=True):

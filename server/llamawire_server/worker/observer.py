@@ -16,6 +16,10 @@ class WorkerObserver(Protocol):
         """The worker ended by itself, after it had been ready; it is started again after a pause."""
         ...
 
+    def note_memory(self, memory_bytes: int) -> None:
+        """The worker has so much in memory by now, which is more than before."""
+        ...
+
     def note_ready(self) -> None:
         """The worker answers again, after a death."""
         ...

@@ -20,6 +20,7 @@ from llamawire_server.worker.messages import (
     Loaded,
     LoadFailed,
     Loading,
+    Memory,
     Report,
     Request,
     WorkerSetup,
@@ -113,8 +114,10 @@ class WorkerProcess:
         if not self._writer.is_closing():
             self._writer.write(frame(request))
 
-    async def deliver(self, take: Callable[[Event], None], watch: StepWatch) -> Death:
-        """Hand over its events until the process has ended.
+    async def deliver(
+        self, take: Callable[[Event], None], note_memory: Callable[[int], None], watch: StepWatch
+    ) -> Death:
+        """Hand over its events, and what it says of its memory in bytes, until the process has ended.
 
         A process that `watch` finds hanging, or that says what can't be read, is killed.
         """
@@ -124,8 +127,11 @@ class WorkerProcess:
                 while (body := await read_frame(self._reader)) is not None:
                     watch.note_life()
                     report = _decoder.decode(body)
-                    for event in report.events if isinstance(report, Events) else ():
-                        take(event)
+                    if isinstance(report, Events):
+                        for event in report.events:
+                            take(event)
+                    elif isinstance(report, Memory):
+                        note_memory(report.memory_bytes)
             except msgspec.DecodeError as error:
                 nonsense = f"sent what can't be read and was killed: {error}"
                 await _kill(self._process)

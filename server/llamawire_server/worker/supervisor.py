@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from llamawire_server.config import ModelSettings, WorkerSettings
 from llamawire_server.errors import Condition, FieldViolation, ServiceError, engine_fault
 from llamawire_server.worker.death import Death
@@ -205,10 +207,12 @@ class Supervisor:
     async def _live(self, process: WorkerProcess) -> Death:
         """The life of one process."""
         self._process = process
+        self.facts = process.facts
         began = asyncio.get_running_loop().time()
         self._send_what_may_go()
-        watch = StepWatch(self._launch.policy.hang_seconds, self._has_work)
-        death = await process.deliver(self._take, watch)
+        hang_seconds = self._launch.policy.hang_seconds
+        watch = StepWatch(hang_seconds, process.facts.token_seconds, self._has_work)
+        death = await process.deliver(self._take, self._note_memory, watch)
         self._process = None
         self._pauses.note_life(asyncio.get_running_loop().time() - began)
         return death
@@ -243,6 +247,10 @@ class Supervisor:
         if was_unproven and not ticket.is_unproven:
             self._pauses.note_progress()
             self._send_what_may_go()
+
+    def _note_memory(self, memory_bytes: int) -> None:
+        self.facts = msgspec.structs.replace(self.facts, memory_bytes=memory_bytes)
+        self._launch.observer.note_memory(memory_bytes)
 
     def _let_expire(self, ticket: Ticket) -> None:
         """A deadline ends the work too, and not only the waiting for it."""

@@ -14,20 +14,26 @@ from llamawire_server.worker.death import Death
 # times: what its workers said meanwhile is read before the next look.
 LOOKS = 10
 
-# Times the longest step so far that a step may take, where that is more than what the settings allow.
+# A step may take so many times as long as the longest so far, or as the fewest tokens of a prompt that a step takes,
+# where that is more than what the settings allow: large models on slow machines take their time.
 LONGEST_STEPS = 5
+STEP_TOKENS = 64
 
 
 class StepWatch:
     """Watches a worker that answers requests: while it has work, it says something now and then."""
 
-    def __init__(self, hang_seconds: float, has_work: Callable[[], bool]) -> None:
+    def __init__(self, hang_seconds: float, token_seconds: float, has_work: Callable[[], bool]) -> None:
+        """token_seconds: how long the worker computes a token by itself."""
         self.finding: Death | None = None
         """Of a worker that was found hanging."""
         self._hang_seconds = hang_seconds
         self._has_work = has_work
         self._num_silent_looks = 0
-        self._longest_silence = 0
+        # In looks, as everything that is compared with it.
+        self._longest_silence = 0.0
+        step_seconds = STEP_TOKENS * token_seconds
+        self._allowed_silence = LOOKS * max(1.0, LONGEST_STEPS * step_seconds / hang_seconds)
 
     def note_life(self) -> None:
         """The worker said something."""
@@ -50,16 +56,19 @@ class StepWatch:
                 self._num_silent_looks = 0
                 continue
             self._num_silent_looks += 1
-            # Large models on slow machines take their time, but not several times as long as ever before.
-            if self._num_silent_looks > max(LOOKS, LONGEST_STEPS * self._longest_silence):
-                self.finding = self._examine(pid)
+            self.finding = self._examine(pid)
+            if self.finding is not None:
                 with contextlib.suppress(ProcessLookupError):
                     kill()
 
-    def _examine(self, pid: int) -> Death:
-        if is_stopped(pid):
+    def _examine(self, pid: int) -> Death | None:
+        """What is to be said of a process that was silent for so long; None while it may be at work."""
+        if self._num_silent_looks > LOOKS and is_stopped(pid):
             return Death("was stopped by a signal, and killed", is_from_outside=True)
-        return Death(f"hung for {self._hang_seconds:g} s, and was killed", is_from_outside=False)
+        if self._num_silent_looks > max(self._allowed_silence, LONGEST_STEPS * self._longest_silence):
+            seconds = self._num_silent_looks * self._hang_seconds / LOOKS
+            return Death(f"hung for {seconds:.0f} s, and was killed", is_from_outside=False)
+        return None
 
 
 class LoadWatch:

@@ -98,7 +98,9 @@ def test_a_sequence_that_is_ended_from_outside_computes_nothing_more() -> None:
 
 
 def test_the_prompt_budget_follows_the_measured_speed() -> None:
-    budget = PromptBudget(StepTargets(shared_seconds=0.1, alone_seconds=0.4), batch_tokens=512)
+    budget = PromptBudget(
+        StepTargets(shared_seconds=0.1, alone_seconds=0.4), batch_tokens=512, token_seconds=0.002
+    )
     for _ in range(50):
         budget.observe(200, seconds=0.2)  # 1 ms a token
     assert 90 <= budget.tokens(num_decoding=4) <= 100
@@ -112,7 +114,7 @@ def test_the_prompt_budget_follows_the_measured_speed() -> None:
 
 
 def test_steps_of_a_few_tokens_say_nothing_about_prefill() -> None:
-    budget = PromptBudget(StepTargets(), batch_tokens=512)
+    budget = PromptBudget(StepTargets(), batch_tokens=512, token_seconds=0.002)
     before = budget.tokens(0)
     budget.observe(8, seconds=10)
     assert budget.tokens(0) == before

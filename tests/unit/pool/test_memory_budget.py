@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 from pool_fakes import (
     Caller,
@@ -387,3 +388,18 @@ async def test_a_model_whose_worker_is_started_again_for_nobody_makes_room(run_p
         assert pool.failure(path_of("m6")) is None
         await asyncio.sleep(0)
         assert ("m6", State.UNLOADED) in workers.changes
+
+
+@pytest.mark.usefixtures("sized")
+async def test_a_worker_that_grows_beyond_the_budget_makes_idle_models_go(run_pool: RunPool) -> None:
+    async with run_pool(budget_bytes=11, is_honest=False) as (pool, workers):
+        await use(pool, "m5")
+        holder = Caller(pool, "m6")
+        entry = (await holder.leased()).entry
+        worker = workers.worker("m6")
+        worker.facts = msgspec.structs.replace(worker.facts, memory_bytes=7)
+        worker.observer.note_memory(7)
+        await until(lambda: workers.running == {"m6"})
+        assert pool.memory_bytes(entry) == 7
+        assert holder.has_lease
+        await holder.leave()

@@ -40,7 +40,7 @@ class FakeWorker:
     """Answers every request with the events that it was given."""
 
     def __init__(self, *steps: list[Event]) -> None:
-        self.facts = Loaded(1, 8192, 4096, 100, 4, 8192, 300_000_000, has_chat_template=True)
+        self.facts = Loaded(1, 8192, 4096, 100, 4, 8192, 300_000_000, 0.01, has_chat_template=True)
         self.num_requests = 0
         self.steps = list(steps)
         self.requests: list[Any] = []

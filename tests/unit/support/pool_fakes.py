@@ -115,6 +115,7 @@ class FakeWorker:
             parallel=8,
             kv_cache_tokens=256,
             memory_bytes=memory_bytes,
+            token_seconds=0.01,
             has_chat_template=False,
         )
         self.observer = observer

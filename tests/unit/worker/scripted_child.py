@@ -23,6 +23,7 @@ from llamawire_server.worker.messages import (
     Loaded,
     LoadFailed,
     Loading,
+    Memory,
     Request,
     Started,
     TextDelta,
@@ -108,7 +109,7 @@ def main() -> None:
     (setup,) = Inbox[WorkerSetup](connection, kinds).receive(wait=True)
     if not load(connection, setup.path):
         return
-    connection.sendall(frame(Loaded(1, 2, 3, 4, 5, 6, 7, has_chat_template=False)))
+    connection.sendall(frame(Loaded(1, 2, 3, 4, 5, 6, 7, 0.001, has_chat_template=False)))
     requests: Any = Request
     inbox = Inbox[Any](connection, requests)
     cancelled: list[int] = []
@@ -124,6 +125,8 @@ def main() -> None:
                 connection.sendall(frame(Events([Tokens(request.request_id, cancelled, [])])))
             elif isinstance(request, Tokenize) and request.text.startswith("signal "):
                 end_by(int(request.text.split()[1]))
+            elif isinstance(request, Tokenize) and request.text == "grow":
+                connection.sendall(frame(Memory(8)) + frame(Events([Tokens(request.request_id, [], [])])))
             elif isinstance(request, Tokenize) and request.text == "nonsense":
                 connection.sendall(b"\0\0\0\1\xc1")
             elif isinstance(request, Tokenize) and request.text == "do not end":

@@ -62,6 +62,9 @@ class Starter:
     def note_death(self, cause: str, pause_seconds: float) -> None:
         self.news.append(cause)
 
+    def note_memory(self, memory_bytes: int) -> None:
+        self.news.append(f"{memory_bytes} bytes")
+
     def note_ready(self) -> None:
         self.news.append("ready")
 
@@ -362,6 +365,13 @@ async def test_the_cause_of_a_death_is_told(
     error = await refused(ask(worker, f"signal {int(number)}"))
     assert name in str(error)
     assert name in start.news[0]
+
+
+async def test_memory_that_has_grown_is_told(start: Starter, worker: Supervisor) -> None:
+    assert worker.facts.memory_bytes == 7
+    await ask(worker, "grow")
+    assert worker.facts.memory_bytes == 8
+    assert start.news == ["8 bytes"]
 
 
 async def test_a_worker_that_sends_nonsense_is_replaced(start: Starter, worker: Supervisor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -93,7 +94,11 @@ class LoadedModel:
         self.threads = settings.threads or usable_cores()
         self.limits, self.context = self._create_context(settings, engine_log)
         release_mapped_files()  # what is not needed any more; the rest comes back with the next line
-        self._warm_up()
+        self._decode_one()
+        started = time.monotonic()
+        self._decode_one()
+        self.token_seconds = time.monotonic() - started
+        """How long the model computes a token by itself."""
 
     def _read_facts(self) -> ModelFacts:
         return ModelFacts(
@@ -102,8 +107,8 @@ class LoadedModel:
             vocabulary_size=llama_cpp.llama_vocab_n_tokens(self.vocabulary),
         )
 
-    def _warm_up(self) -> None:
-        """Decode once, for nothing: weights are mapped, and the first request should not wait for the disk.
+    def _decode_one(self) -> None:
+        """Decode a token, for nothing: weights are mapped, and the first request should not wait for the disk.
 
         A build that this CPU can't run dies here, while the model loads, and not under somebody's request.
         """
