@@ -16,9 +16,9 @@ import grpc.aio
 from llamawire_server.config import ServerConfig
 from llamawire_server.errors import ServiceError
 from llamawire_server.machine import amount_bytes, memory
-from llamawire_server.models.pool import Lease, ModelStatus, Pool
 from llamawire_server.models.resolver import Resolver
-from llamawire_server.models.roster import Roster
+from llamawire_server.pool.pool import Lease, ModelStatus, Pool
+from llamawire_server.pool.roster import Roster
 from llamawire_server.rpc.health import HealthBoard
 from llamawire_server.rpc.server import SERVICE_NAMES, create_server
 from llamawire_server.service.interface import Service

@@ -12,8 +12,8 @@ import llama_cpp
 import pytest
 
 from llamawire_server.config import ModelSettings
-from llamawire_server.models.gguf import read_gguf
-from llamawire_server.models.memory import estimate_memory
+from llamawire_server.gguf.metadata import read_gguf
+from llamawire_server.pool.memory import estimate_memory
 
 # Loads a model as a worker does, computes one batch, and tells what is resident before and after the batch.
 LOAD = """

@@ -16,23 +16,29 @@ PACKAGES = {
     "llamawire_server": Path(llamawire_server.__file__).parent,
 }
 
+BELOW_THE_SERVICE = ("engine", "chat", "worker", "gguf", "models", "pool")
+ABOVE_THE_POOL = ("service", "rpc", "shim", "configuration", "app", "cli")
+
 # What each part of the server must not know, nor anything below it. A part that is not here may import any other.
 FORBIDDEN = {
     # Text and tokens without requests, transports or processes.
-    "engine": ("chat", "worker", "models", "service", "rpc", "shim", "configuration", "app", "cli"),
-    "chat": ("engine", "worker", "models", "service", "rpc", "shim", "configuration", "app", "cli"),
+    "engine": ("chat", "worker", "gguf", "models", "pool", *ABOVE_THE_POOL),
+    "chat": ("engine", "worker", "gguf", "models", "pool", *ABOVE_THE_POOL),
     # A worker does what it is told over its socket.
-    "worker": ("models", "service", "rpc", "shim", "configuration", "app", "cli"),
-    "models": ("service", "rpc", "shim", "configuration", "app", "cli"),
+    "worker": ("gguf", "models", "pool", *ABOVE_THE_POOL),
+    # Files and their names, whoever loads them.
+    "gguf": ("engine", "chat", "worker", "models", "pool", *ABOVE_THE_POOL),
+    "models": ("engine", "chat", "worker", "pool", *ABOVE_THE_POOL),
+    "pool": ABOVE_THE_POOL,
     # What the server can do has no transport.
     "service": ("rpc", "shim", "configuration", "app", "cli"),
     # Two transports over one interface.
-    "rpc": ("shim", "worker", "engine", "chat", "models", "configuration", "app", "cli"),
-    "shim": ("rpc", "worker", "engine", "chat", "models", "configuration", "app", "cli"),
-    "errors": ("worker", "engine", "chat", "models", "service", "rpc", "shim", "configuration", "app", "cli"),
+    "rpc": ("shim", *BELOW_THE_SERVICE, "configuration", "app", "cli"),
+    "shim": ("rpc", *BELOW_THE_SERVICE, "configuration", "app", "cli"),
+    "errors": (*BELOW_THE_SERVICE, *ABOVE_THE_POOL),
     # What the server is told is told to its parts in small values, which know neither files nor variables.
-    "configuration": ("worker", "engine", "chat", "models", "service", "rpc", "shim", "app", "cli"),
-    "config": ("worker", "engine", "chat", "models", "service", "rpc", "shim", "configuration", "app", "cli"),
+    "configuration": (*BELOW_THE_SERVICE, "service", "rpc", "shim", "app", "cli"),
+    "config": (*BELOW_THE_SERVICE, *ABOVE_THE_POOL),
 }
 # Of the interface's package, the transports know the interface and not what is behind it.
 INTERFACE = "llamawire_server.service.interface"

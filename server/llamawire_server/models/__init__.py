@@ -1,1 +1,1 @@
-"""Which models there are: GGUF files, the names they answer to, and the settings they run with."""
+"""Which models there are: the names that they answer to, the files behind these, and the settings they run with."""

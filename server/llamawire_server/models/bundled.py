@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from llamawire_server.models.gguf import GGUFError
+from llamawire_server.gguf.metadata import GGUFError
 from llamawire_server.models.model_files import ModelFiles, real_path
 from llamawire_server.models.names import normalize
 

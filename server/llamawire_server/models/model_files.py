@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from llamawire_server.models.gguf import GGUFError, GGUFMetadata, read_gguf
-from llamawire_server.models.split_files import parse_split_name, part_path
+from llamawire_server.gguf.metadata import GGUFError, GGUFMetadata, read_gguf
+from llamawire_server.gguf.split_files import parse_split_name, part_path
 
 # What general.type calls files that belong to a model, and are none.
 _COMPANIONS = frozenset({"adapter", "imatrix", "mmproj"})

@@ -10,10 +10,10 @@ from functools import cached_property
 from pathlib import Path
 
 from llamawire_server.errors import ServiceError, engine_fault, model_not_found
-from llamawire_server.models.gguf import GGUFError, GGUFMetadata
+from llamawire_server.gguf.metadata import GGUFError, GGUFMetadata
+from llamawire_server.gguf.split_files import model_stem, parse_split_name
 from llamawire_server.models.model_files import FileSignature, ModelFiles, file_signature, real_path
 from llamawire_server.models.names import normalize
-from llamawire_server.models.split_files import model_stem, parse_split_name
 
 _MAX_CANDIDATES_SHOWN = 10
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from llamawire_server.config import ModelSettings, ModelSources
 from llamawire_server.errors import engine_fault, model_not_found
+from llamawire_server.gguf.metadata import GGUFError, GGUFMetadata
 from llamawire_server.models.bundled import BundledModel, describe_bundled, find_bundled_file
 from llamawire_server.models.catalog import DocumentError
 from llamawire_server.models.catalog_file import CatalogFile
 from llamawire_server.models.directory import Directory
-from llamawire_server.models.gguf import GGUFError, GGUFMetadata
 from llamawire_server.models.model_files import FileSignature, ModelFiles, Reading, is_missing
 from llamawire_server.models.model_folder import ModelFolder, invalid_file
 from llamawire_server.models.names import MAX_NAME_LENGTH, forms, normalize

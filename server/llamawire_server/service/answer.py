@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from google.protobuf import duration_pb2
 
 from llamawire.v1 import chat_pb2, usage_pb2
-from llamawire_server.models.pool import Lease
+from llamawire_server.pool.pool import Lease
 from llamawire_server.worker.messages import Completed, Event, TextDelta
 
 FINISH_REASONS = {

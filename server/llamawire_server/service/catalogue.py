@@ -5,9 +5,9 @@ from __future__ import annotations
 from google.protobuf import timestamp_pb2
 
 from llamawire.v1 import model_pb2
-from llamawire_server.models.memory import estimate_memory
-from llamawire_server.models.pool import ModelStatus, State
 from llamawire_server.models.resolver import ModelEntry
+from llamawire_server.pool.memory import estimate_memory
+from llamawire_server.pool.pool import ModelStatus, State
 
 STATES = {
     State.UNLOADED: model_pb2.MODEL_STATE_UNLOADED,

@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator, Generator
 
 from llamawire.v1 import chat_pb2, model_pb2, tokenizer_pb2
 from llamawire_server.errors import Condition, ServiceError, invalid_field
-from llamawire_server.models.pool import Lease, ModelStatus, Pool
 from llamawire_server.models.resolver import ModelEntry, Resolver
-from llamawire_server.models.roster import Roster
+from llamawire_server.pool.pool import Lease, ModelStatus, Pool
+from llamawire_server.pool.roster import Roster
 from llamawire_server.service import validation
 from llamawire_server.service.answer import Answer
 from llamawire_server.service.catalogue import describe

@@ -1,4 +1,5 @@
 """The process boundary: one worker process per loaded model.
 
-`messages` and `wire` are what crosses it, `process` is the parent's side, `child` and `generations` the worker's.
+`messages` and `wire` are what crosses it. The parent's side: a `supervisor` keeps a model's worker alive over several
+`process`es, and a `ticket` carries a request from one to the next. The worker's side: `child` and `generations`.
 """

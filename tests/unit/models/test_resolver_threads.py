@@ -14,8 +14,8 @@ import pytest
 
 from llamawire_server.config import ModelSources
 from llamawire_server.errors import ServiceError
+from llamawire_server.gguf.metadata import GGUFMetadata
 from llamawire_server.models import model_files
-from llamawire_server.models.gguf import GGUFMetadata
 from llamawire_server.models.resolver import ModelEntry, Resolver
 
 NUM_THREADS = 48

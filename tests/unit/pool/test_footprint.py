@@ -8,9 +8,9 @@ import pytest
 from pool_fakes import METADATA, estimate, path_of, size
 
 from llamawire_server.config import ModelSettings, SamplingDefaults
-from llamawire_server.models.footprint import Footprints, estimate_entry, fingerprint, load_key
-from llamawire_server.models.memory import estimate_memory
 from llamawire_server.models.resolver import ModelEntry
+from llamawire_server.pool.footprint import Footprints, estimate_entry, fingerprint, load_key
+from llamawire_server.pool.memory import estimate_memory
 
 ENTRY = ModelEntry("a", (), path_of("a"), ModelSettings(), METADATA)
 

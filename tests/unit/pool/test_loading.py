@@ -23,7 +23,7 @@ from pool_fakes import (
 
 from llamawire_server.config import ModelSettings
 from llamawire_server.errors import Condition, ServiceError, engine_fault
-from llamawire_server.models.pool import ModelStatus, Pool, State
+from llamawire_server.pool.pool import ModelStatus, Pool, State
 
 
 class Loader:

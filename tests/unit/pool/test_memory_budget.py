@@ -20,7 +20,7 @@ from pool_fakes import (
 )
 
 from llamawire_server.errors import Condition, engine_fault
-from llamawire_server.models.pool import Patience, Pool, State
+from llamawire_server.pool.pool import Patience, Pool, State
 
 
 def is_in_line(pool: Pool, name: str) -> bool:

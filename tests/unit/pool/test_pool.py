@@ -22,7 +22,7 @@ from pool_fakes import (
 
 from llamawire_server.config import ModelSettings
 from llamawire_server.errors import Condition, engine_fault
-from llamawire_server.models.pool import MAX_NAMES_KEPT, Pool, State
+from llamawire_server.pool.pool import MAX_NAMES_KEPT, Pool, State
 
 NUM_CALLERS = 48
 

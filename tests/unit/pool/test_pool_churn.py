@@ -25,8 +25,8 @@ from pool_fakes import (
 )
 
 from llamawire_server.errors import ServiceError, engine_fault
-from llamawire_server.models.pool import Pool, State
-from llamawire_server.models.slot import Slot, Stage
+from llamawire_server.pool.pool import Pool, State
+from llamawire_server.pool.slot import Slot, Stage
 
 NAMES = ("a", "b", "c", "d", "e")
 SIZES = (3, 4, 5, 6, 8)

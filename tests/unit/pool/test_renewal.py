@@ -20,7 +20,7 @@ from pool_fakes import (
 )
 
 from llamawire_server.config import ModelSettings, SamplingDefaults
-from llamawire_server.models.pool import State
+from llamawire_server.pool.pool import State
 
 MANY_SECONDS = 1000.0
 

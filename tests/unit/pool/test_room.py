@@ -10,8 +10,8 @@ from pool_fakes import METADATA, path_of
 from llamawire_server.config import ModelSettings
 from llamawire_server.errors import Condition, ServiceError
 from llamawire_server.models.resolver import ModelEntry
-from llamawire_server.models.room import MAX_NAMED, Room
-from llamawire_server.models.slot import Slot, Stage
+from llamawire_server.pool.room import MAX_NAMED, Room
+from llamawire_server.pool.slot import Slot, Stage
 
 PASSING_SECONDS = 5.0
 GIB = 2**30

@@ -21,7 +21,7 @@ from pool_fakes import (
 
 from llamawire_server.config import ModelSettings
 from llamawire_server.errors import Condition
-from llamawire_server.models.pool import Pool, State
+from llamawire_server.pool.pool import Pool, State
 
 
 async def unload(pool: Pool, name: str, *, cancel_running: bool = False) -> str:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from llamawire_server.config import ModelSettings
-from llamawire_server.models.gguf import GGUFMetadata
+from llamawire_server.gguf.metadata import GGUFMetadata
 from llamawire_server.models.resolver import ModelEntry
 from llamawire_server.worker.messages import Event, Loaded
 

@@ -9,9 +9,9 @@ import pytest
 
 from llamawire.v1 import model_pb2
 from llamawire_server.config import ModelSettings
-from llamawire_server.models.memory import estimate_memory
-from llamawire_server.models.pool import ModelStatus, State
 from llamawire_server.models.resolver import ModelEntry
+from llamawire_server.pool.memory import estimate_memory
+from llamawire_server.pool.pool import ModelStatus, State
 from llamawire_server.service.catalogue import describe
 
 CHAT = model_pb2.MODEL_CAPABILITY_CHAT

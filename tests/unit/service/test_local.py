@@ -12,9 +12,9 @@ import pytest
 
 from llamawire.v1 import chat_pb2, model_pb2, tokenizer_pb2
 from llamawire_server.errors import Condition, ServiceError, model_not_found
-from llamawire_server.models.pool import ModelStatus, State
 from llamawire_server.models.resolver import ModelEntry
-from llamawire_server.models.roster import Roster
+from llamawire_server.pool.pool import ModelStatus, State
+from llamawire_server.pool.roster import Roster
 from llamawire_server.service.interface import Call
 from llamawire_server.service.local import LocalService
 from llamawire_server.worker.messages import Completed, Text, TextDelta, TokenCount, Tokens

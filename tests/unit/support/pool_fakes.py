@@ -17,10 +17,10 @@ import pytest
 
 from llamawire_server.config import ModelSettings, PoolSettings
 from llamawire_server.errors import ServiceError, model_not_found
-from llamawire_server.models.gguf import GGUFMetadata
+from llamawire_server.gguf.metadata import GGUFMetadata
 from llamawire_server.models.names import forms
-from llamawire_server.models.pool import Lease, ModelStatus, Pool, State
 from llamawire_server.models.resolver import ModelEntry
+from llamawire_server.pool.pool import Lease, ModelStatus, Pool, State
 from llamawire_server.worker.messages import Loaded
 from llamawire_server.worker.observer import WorkerObserver
 

@@ -14,9 +14,9 @@ from typing import Any
 from llamawire_server.config import ModelSettings
 from llamawire_server.errors import model_not_found
 from llamawire_server.models.names import forms
-from llamawire_server.models.pool import ModelStatus, State
 from llamawire_server.models.resolver import ModelEntry
-from llamawire_server.models.roster import ModelView, News
+from llamawire_server.pool.pool import ModelStatus, State
+from llamawire_server.pool.roster import ModelView, News
 
 PATIENCE_SECONDS = 30
 NEVER_SECONDS = 1e6

@@ -9,9 +9,9 @@ import gguf
 import numpy as np
 import pytest
 
+from llamawire_server.gguf.metadata import GGUFError, read_gguf
+from llamawire_server.gguf.types import TENSOR_TYPES
 from llamawire_server.models.bundled import find_bundled_file
-from llamawire_server.models.ggml_types import TENSOR_TYPES
-from llamawire_server.models.gguf import GGUFError, read_gguf
 
 
 @pytest.fixture

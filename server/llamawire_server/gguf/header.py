@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from llamawire_server.models.ggml_types import TENSOR_TYPES
-from llamawire_server.models.gguf_reader import ForwardReader, GGUFError
+from llamawire_server.gguf.reader import ForwardReader, GGUFError
+from llamawire_server.gguf.types import TENSOR_TYPES
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from llamawire_server import __version__
 from llamawire_server.config import ModelSettings, SamplingDefaults
-from llamawire_server.models.gguf import GGUFMetadata
-from llamawire_server.models.memory import estimate_memory
+from llamawire_server.gguf.metadata import GGUFMetadata
 from llamawire_server.models.resolver import ModelEntry
+from llamawire_server.pool.memory import estimate_memory
 
 
 class LoadKey(NamedTuple):

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llamawire_server.config import ModelSettings
-from llamawire_server.models.gguf import GGUFError, GGUFMetadata, read_gguf
-from llamawire_server.models.gguf_header import read_header
-from llamawire_server.models.memory import estimate_memory
+from llamawire_server.gguf.header import read_header
+from llamawire_server.gguf.metadata import GGUFError, GGUFMetadata, read_gguf
+from llamawire_server.pool.memory import estimate_memory
 
 HEADER = struct.Struct("<4sIQQ")
 

@@ -24,9 +24,9 @@ from roster_fakes import (
 
 from llamawire_server.errors import Condition, ServiceError
 from llamawire_server.models.names import forms
-from llamawire_server.models.pool import State
 from llamawire_server.models.resolver import ModelEntry
-from llamawire_server.models.roster import ModelView, News, Roster
+from llamawire_server.pool.pool import State
+from llamawire_server.pool.roster import ModelView, News, Roster
 
 
 class TestWatch:

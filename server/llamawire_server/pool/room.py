@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from llamawire_server.errors import Condition, FieldViolation, ServiceError
-from llamawire_server.models.slot import Slot, Stage
+from llamawire_server.pool.slot import Slot, Stage
 
 # For so long, requests for a loaded model may pass one that waits for its room.
 PASSING_SECONDS = 5.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llamawire_server.config import ModelSettings
 from llamawire_server.engine.context_size import context_limits
-from llamawire_server.models.gguf import GGUFMetadata
+from llamawire_server.gguf.metadata import GGUFMetadata
 
 _F16_BYTES = 2
 _F32_BYTES = 4

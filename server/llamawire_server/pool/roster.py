@@ -12,8 +12,8 @@ from pathlib import Path
 
 from llamawire_server.errors import Condition, ServiceError
 from llamawire_server.models.names import forms, normalize
-from llamawire_server.models.pool import ModelStatus, Pool, State
 from llamawire_server.models.resolver import ModelEntry, Resolver
+from llamawire_server.pool.pool import ModelStatus, Pool, State
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from llamawire_server.models.slot import ModelStatus, Slot, Stage, State
+from llamawire_server.pool.slot import ModelStatus, Slot, Stage, State
 
 
 class Register:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamawire_server.config import ModelSettings
-from llamawire_server.models.gguf import GGUFMetadata, read_gguf
-from llamawire_server.models.memory import estimate_memory
-from llamawire_server.models.shape import ModelShape
+from llamawire_server.gguf.metadata import GGUFMetadata, read_gguf
+from llamawire_server.gguf.shape import ModelShape
+from llamawire_server.pool.memory import estimate_memory
 
 MEBIBYTE = 1024**2
 

@@ -22,9 +22,9 @@ from roster_fakes import (
 )
 
 from llamawire_server.config import ModelSettings
-from llamawire_server.models.pool import State
 from llamawire_server.models.resolver import ModelEntry
-from llamawire_server.models.roster import ModelView, Roster
+from llamawire_server.pool.pool import State
+from llamawire_server.pool.roster import ModelView, Roster
 
 
 class TestWhatIsListed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llamawire_server.models.gguf_header import Header
+from llamawire_server.gguf.header import Header
 
 # llama.cpp takes no more.
 _MAX_LAYERS = 512

@@ -17,13 +17,13 @@ from pathlib import Path
 
 from llamawire_server.config import PoolSettings
 from llamawire_server.errors import Condition, ServiceError, engine_fault, model_not_found
-from llamawire_server.models.footprint import Footprints, estimate_entry, load_key
 from llamawire_server.models.names import normalize
-from llamawire_server.models.register import Register
 from llamawire_server.models.resolver import ModelEntry, Resolver
-from llamawire_server.models.room import PASSING_SECONDS, Room
-from llamawire_server.models.slot import Bell, Lease, ModelStatus, Slot, Stage, State
-from llamawire_server.models.slots import Slots, StartWorker
+from llamawire_server.pool.footprint import Footprints, estimate_entry, load_key
+from llamawire_server.pool.register import Register
+from llamawire_server.pool.room import PASSING_SECONDS, Room
+from llamawire_server.pool.slot import Bell, Lease, ModelStatus, Slot, Stage, State
+from llamawire_server.pool.slots import Slots, StartWorker
 
 __all__ = ["Pool", "Lease", "ModelStatus", "State", "StartWorker"]
 

@@ -6,9 +6,9 @@ import struct
 
 import pytest
 
+from llamawire_server.gguf.metadata import read_gguf
+from llamawire_server.gguf.shape import ModelShape
 from llamawire_server.models.bundled import find_bundled_file
-from llamawire_server.models.gguf import read_gguf
-from llamawire_server.models.shape import ModelShape
 
 
 def layers(*numbers: int, kind: int = 5) -> bytes:

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from llamawire_server.models.ggml_types import FILE_TYPE_GUESSED, FILE_TYPES
-from llamawire_server.models.gguf_header import Header, read_header
-from llamawire_server.models.gguf_reader import GGUFError
-from llamawire_server.models.shape import ModelShape, read_shape
-from llamawire_server.models.split_files import parse_split_name, part_path
+from llamawire_server.gguf.header import Header, read_header
+from llamawire_server.gguf.reader import GGUFError
+from llamawire_server.gguf.shape import ModelShape, read_shape
+from llamawire_server.gguf.split_files import parse_split_name, part_path
+from llamawire_server.gguf.types import FILE_TYPE_GUESSED, FILE_TYPES
 
 __all__ = ["GGUFError", "GGUFMetadata", "read_gguf"]
 

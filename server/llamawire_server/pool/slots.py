@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from llamawire_server.config import ModelSettings, PoolSettings
 from llamawire_server.errors import ServiceError, engine_fault
-from llamawire_server.models.footprint import Footprints, fingerprint
-from llamawire_server.models.register import Register
 from llamawire_server.models.resolver import ModelEntry
-from llamawire_server.models.room import Room, in_gib
-from llamawire_server.models.slot import Slot, Stage
+from llamawire_server.pool.footprint import Footprints, fingerprint
+from llamawire_server.pool.register import Register
+from llamawire_server.pool.room import Room, in_gib
+from llamawire_server.pool.slot import Slot, Stage
 
 if TYPE_CHECKING:
     from llamawire_server.worker.observer import WorkerObserver
