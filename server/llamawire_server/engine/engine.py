@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from llamawire_server.engine.budget import PromptBudget, StepTargets
-from llamawire_server.engine.scheduler import Limits, Scheduler, Slice
+from llamawire_server.engine.scheduler import Limits, Scheduler, Slice, Step
 from llamawire_server.engine.sequence import FinishReason, Sequence
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class TokenOutput:
 
 
 class Engine:
-    """Sequences in, tokens out; one `step` at a time, on one thread."""
+    """Sequences in, tokens out; one step at a time, on one thread."""
 
     def __init__(
         self, runner: Runner, targets: StepTargets | None = None, token_seconds: float = 0.004
@@ -83,7 +83,7 @@ class Engine:
 
     @property
     def has_work(self) -> bool:
-        """Whether `step` would do anything."""
+        """Whether there is anything to do in a step."""
         return self.scheduler.has_work
 
     def add(self, sequences: list[Sequence]) -> None:
@@ -95,9 +95,12 @@ class Engine:
         self.scheduler.finish(sequence, reason)
         self._runner.forget(sequence)
 
-    def step(self) -> list[TokenOutput]:
-        """Compute one batch; gives every token it produced, and the sequences that failed."""
-        step = self.scheduler.schedule(self._budget.tokens(self.scheduler.num_decoding))
+    def schedule(self) -> Step:
+        """What is to be computed next, with `run`."""
+        return self.scheduler.schedule(self._budget.tokens(self.scheduler.num_decoding))
+
+    def run(self, step: Step) -> list[TokenOutput]:
+        """Compute a step that was just scheduled; gives every token it produced, and the sequences that failed."""
         for slot in step.released_slots:
             self._runner.truncate(slot, 0)
         if not step.slices:

@@ -17,6 +17,10 @@ from llamawire_server.pool.pool import ModelStatus, Pool, State
 
 log = logging.getLogger(__name__)
 
+# Nobody is told more often than so: what is sent already can't be taken back, and a slow reader would get the progress
+# of loads that were over long ago.
+PAUSE_SECONDS = 0.2
+
 
 @dataclass(frozen=True)
 class ModelView:
@@ -67,6 +71,7 @@ class Roster:
         pool: Pool,
         on_readiness: Callable[[str, bool | None], None],
         poll_seconds: float,
+        pause_seconds: float = PAUSE_SECONDS,
     ) -> None:
         """on_readiness: told of every name whether its model answers without being loaded first, and of a name that
         has no model any more None.
@@ -75,6 +80,7 @@ class Roster:
         self._pool = pool
         self._on_readiness = on_readiness
         self._poll_seconds = poll_seconds
+        self._pause_seconds = pause_seconds
         self._entries: dict[Path, ModelEntry] = {}
         self._num_changes = 0
         self._listed: dict[Path, ModelView] = {}
@@ -148,6 +154,7 @@ class Roster:
                 news = watcher.take(self._listed, self._pool)
                 if is_first or news.models or news.removed:
                     yield news
+                    await asyncio.sleep(self._pause_seconds)
                 is_first = False
                 await watcher.news.wait()
         finally:

@@ -43,6 +43,7 @@ from llamawire_server.worker.messages import (
     Loading,
     Memory,
     Request,
+    Taken,
     Text,
     TokenCount,
     Tokenize,
@@ -102,12 +103,18 @@ class Worker:
                 events += self._take(request)
                 self._show_life()
             if self._generations.has_work:
-                events += self._generations.step()
-            if events:
-                self._send(Events(events))
-            else:
-                self._show_life()
+                # Whatever a step does to this process, it is known whom it was for.
+                events += self._generations.schedule()
+                self._tell(events)
+                events = self._generations.run()
+            self._tell(events)
             self._tell_memory()
+
+    def _tell(self, events: list[Event]) -> None:
+        if events:
+            self._send(Events(events))
+        else:
+            self._show_life()
 
     def _show_life(self) -> None:
         """Let the other side know that there is progress, if of nothing that can be told."""
@@ -140,7 +147,7 @@ class Worker:
     def _answer(self, request: Generate | Tokenize | Detokenize | CountTokens) -> list[Event]:
         if isinstance(request, Generate):
             self._generations.start(request)
-            return []
+            return [Taken(request.request_id)]
         if isinstance(request, Tokenize):
             tokens = self._vocabulary.tokenize(
                 request.text, add_special=request.add_special, parse_special=request.parse_special

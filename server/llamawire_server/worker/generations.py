@@ -11,7 +11,7 @@ from typing import Protocol
 from llamawire_server.chat.pipeline import TextPipeline
 from llamawire_server.chat.template import ChatTemplate, TemplateError
 from llamawire_server.engine.engine import Engine, TokenOutput
-from llamawire_server.engine.scheduler import Limits
+from llamawire_server.engine.scheduler import Limits, Step
 from llamawire_server.engine.sequence import FinishReason, Sequence
 from llamawire_server.worker.messages import (
     ChatPrompt,
@@ -127,6 +127,8 @@ class Generation:
     """Times are those of time.monotonic, in seconds."""
     started: float | None = None
     first_token: float | None = None
+    has_begun: bool = False
+    """Whether any of it was computed here."""
     unfinished: set[Sequence] = field(default_factory=set)
 
     def completed(self, now: float) -> Completed:
@@ -155,11 +157,12 @@ class Generations:
         self._vocabulary = vocabulary
         self._prompts = prompts
         self._active: dict[int, Generation] = {}
-        self._not_started: list[Generation] = []
+        self._not_begun: list[Generation] = []
+        self._step = Step()
 
     @property
     def has_work(self) -> bool:
-        """Whether `step` would do anything."""
+        """Whether there is anything to do in a step."""
         return self._engine.has_work
 
     def start(self, request: Generate) -> None:
@@ -198,8 +201,7 @@ class Generations:
         else:
             self._engine.add(sequences)
         self._active[request.request_id] = generation
-        if generation.started is None:
-            self._not_started.append(generation)
+        self._not_begun.append(generation)
 
     def _pipeline(self, sequence: Sequence, stops: list[str]) -> TextPipeline:
         """The sequence's pipeline as it stands after its tokens so far, whose text was sent already."""
@@ -215,15 +217,31 @@ class Generations:
             return
         for sequence in generation.sequences:
             self._engine.finish(sequence, FinishReason.STOP)
-        if generation in self._not_started:
-            self._not_started.remove(generation)
+        if not generation.has_begun:
+            self._not_begun.remove(generation)
 
-    def step(self) -> list[Event]:
-        """Compute one batch; gives what it brought for each request."""
-        before = time.monotonic()
-        outputs = self._engine.step()
+    def schedule(self) -> list[Event]:
+        """Decide what to compute next; gives the requests that begin with it. To be followed by `run`."""
+        self._step = self._engine.schedule()
+        if not self._not_begun:
+            return []
+        scheduled = {piece.sequence.request_id for piece in self._step.slices}
         now = time.monotonic()
-        events: list[Event] = [*self._note_starts(before)]
+        events: list[Event] = []
+        for generation in self._not_begun:
+            if generation.request_id in scheduled:
+                generation.has_begun = True
+                # A request that goes on here has begun elsewhere.
+                generation.started = now if generation.started is None else generation.started
+                events.append(Started(generation.request_id, now))
+        self._not_begun = [generation for generation in self._not_begun if not generation.has_begun]
+        return events
+
+    def run(self) -> list[Event]:
+        """Compute what was scheduled; gives what it brought for each request."""
+        outputs = self._engine.run(self._step)
+        now = time.monotonic()
+        events: list[Event] = []
         for output in outputs:
             generation = self._active.get(output.sequence.request_id)
             if generation is not None:
@@ -258,18 +276,6 @@ class Generations:
             del self._active[generation.request_id]
             events.append(generation.completed(now))
         return events
-
-    def _note_starts(self, before: float) -> list[Started]:
-        """A request's time in line ends with the step that computes its first tokens."""
-        started, still_waiting = [], []
-        for generation in self._not_started:
-            if any(s.num_computed_tokens or s.num_output_tokens for s in generation.sequences):
-                generation.started = before
-                started.append(Started(generation.request_id, before))
-            else:
-                still_waiting.append(generation)
-        self._not_started = still_waiting
-        return started
 
     def _max_tokens(self, num_prompt_tokens: int, request: Generate) -> int:
         context_length = self._limits.context_length

@@ -134,8 +134,14 @@ class LoadFailed(msgspec.Struct, frozen=True, tag=True):
     message: str
 
 
+class Taken(msgspec.Struct, frozen=True, tag=True):
+    """A request waits in the worker's line: its prompt is made, and none of it is being computed."""
+
+    request_id: int
+
+
 class Started(msgspec.Struct, frozen=True, tag=True):
-    """A request's prompt is being computed. `at`: since when, by time.monotonic."""
+    """The next step is the first to compute some of a request. `at`: when, by time.monotonic."""
 
     request_id: int
     at: float
@@ -200,7 +206,7 @@ class TokenCount(msgspec.Struct, frozen=True, tag=True):
     context_length: int
 
 
-Event = Started | TextDelta | Completed | Failed | Tokens | Text | TokenCount
+Event = Taken | Started | TextDelta | Completed | Failed | Tokens | Text | TokenCount
 
 
 class Events(msgspec.Struct, frozen=True, tag=True):

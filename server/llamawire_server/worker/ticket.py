@@ -17,6 +17,7 @@ from llamawire_server.worker.messages import (
     Progress,
     Request,
     Started,
+    Taken,
     TextDelta,
 )
 
@@ -47,6 +48,8 @@ class Ticket:
         """Whether anything came of it from the worker of this moment."""
         self.suspicion = 0
         """The weight of the deaths that it was there at, since it last got anywhere."""
+        self.is_in_line = False
+        """Whether its worker is done with its prompt, and has computed none of it yet: nothing can come of that."""
         self.is_answered = False
         """Whether its last event has come, if its caller has not read it yet."""
         self._choices: dict[int, Choice] = {}
@@ -62,10 +65,19 @@ class Ticket:
         """Whether the worker has it, and nothing came of it yet."""
         return self.is_sent and not self.has_progressed
 
+    @property
+    def is_accountable(self) -> bool:
+        """Whether the worker is at work on it, and nothing came of it yet."""
+        return self.is_unproven and not self.is_in_line
+
     def take(self, event: Event) -> None:
         """Note what came of it, and hand its caller what is for callers."""
+        if isinstance(event, Taken):
+            self.is_in_line = True
+            return
         if isinstance(event, Started):
-            self._started = event.at
+            self.is_in_line = False
+            self._started = event.at if self._started is None else self._started
             return
         self.has_progressed = True
         self.is_answered = is_last(event)
@@ -81,9 +93,11 @@ class Ticket:
 
     def note_death(self, death: Death) -> None:
         """The worker that may have had it is dead."""
-        if self.is_sent:
-            self.suspicion = weigh(death) + (0 if self.has_progressed else self.suspicion)
-        self.is_sent = self.has_progressed = False
+        if self.has_progressed:
+            self.suspicion = weigh(death)
+        elif self.is_accountable:
+            self.suspicion += weigh(death)
+        self.is_sent = self.has_progressed = self.is_in_line = False
 
     def message(self) -> Request:
         """What to send to a worker, for it to begin or to go on."""
@@ -130,7 +144,7 @@ def find_culprit(tickets: Iterable[Ticket], death: Death) -> Ticket | None:
 
     To be asked before the tickets note the death.
     """
-    unproven = [ticket for ticket in tickets if ticket.is_unproven]
-    if len(unproven) == 1 and unproven[0].suspicion + weigh(death) >= SUSPICIOUS_WEIGHT:
-        return unproven[0]
+    accountable = [ticket for ticket in tickets if ticket.is_accountable]
+    if len(accountable) == 1 and accountable[0].suspicion + weigh(death) >= SUSPICIOUS_WEIGHT:
+        return accountable[0]
     return None

@@ -49,13 +49,13 @@ def test_a_failed_decode_fails_only_the_sequence_that_makes_it_fail() -> None:
     good, bad = sequence(1), sequence(2)
     engine.add([good])
     engine.add([bad])
-    engine.step()
+    engine.run(engine.schedule())
     runner.poisoned.add(bad)
-    outputs = engine.step()
+    outputs = engine.run(engine.schedule())
     assert [(o.sequence, o.is_text) for o in outputs] == [(good, True), (bad, False)]
     assert bad.finish_reason is FinishReason.FAILED
     assert {(0, 5), (1, 5)} <= set(runner.truncated), "what the failed batch stored is undone"
-    engine.step()
+    engine.run(engine.schedule())
     assert good.finish_reason is FinishReason.LENGTH
     assert good.num_output_tokens == 3
     assert set(runner.forgotten) == {good, bad}
@@ -67,11 +67,11 @@ def test_a_full_cache_preempts_instead_of_failing() -> None:
     old, young = sequence(1), sequence(2)
     engine.add([old])
     engine.add([young])
-    engine.step()
+    engine.run(engine.schedule())
     runner.full_once = True
-    assert engine.step() == []
+    assert engine.run(engine.schedule()) == []
     while engine.has_work:
-        engine.step()
+        engine.run(engine.schedule())
     assert [s.num_output_tokens for s in (old, young)] == [3, 3]
     assert young.finish_reason is FinishReason.LENGTH
 
@@ -80,7 +80,7 @@ def test_the_token_that_ends_a_sequence_is_no_text() -> None:
     runner = FakeRunner()
     engine = Engine(runner)
     engine.add([sequence(99)])
-    (output,) = engine.step()
+    (output,) = engine.run(engine.schedule())
     assert (output.token, output.is_text) == (99, False)
     assert output.sequence.finish_reason is FinishReason.STOP
 
@@ -90,9 +90,9 @@ def test_a_sequence_that_is_ended_from_outside_computes_nothing_more() -> None:
     engine = Engine(runner)
     stopped = sequence(1)
     engine.add([stopped])
-    engine.step()
+    engine.run(engine.schedule())
     engine.finish(stopped, FinishReason.STOP)
-    assert engine.step() == []
+    assert engine.run(engine.schedule()) == []
     assert not engine.has_work
     assert runner.forgotten == [stopped]
 

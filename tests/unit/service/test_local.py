@@ -106,7 +106,7 @@ def pool(lease: Any, worker: Any) -> FakePool:
 
 def roster_of(resolver: Any, pool: Any) -> Roster:
     """A roster that looks when it is asked to only."""
-    return Roster(resolver, pool, lambda name, is_ready: None, poll_seconds=1e6)
+    return Roster(resolver, pool, lambda name, is_ready: None, poll_seconds=1e6, pause_seconds=0)
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from llamawire_server.worker.messages import (
     Memory,
     Request,
     Started,
+    Taken,
     TextDelta,
     Tokenize,
     Tokens,
@@ -44,32 +45,39 @@ class Answer:
 
     def __init__(self, request: Generate) -> None:
         self.request = request
-        self.command = str(request.prompt.messages[0]["content"])
+        self.word, *self.arguments = str(request.prompt.messages[0]["content"]).split()
+        self.has_begun = False
         self.tokens = list(request.progress.choices[0].tokens) if request.progress else []
         self.num_new_tokens = 0
         self.is_over = False
 
+    def begin(self) -> list[Event]:
+        """What is said before a step."""
+        has_begun, self.has_begun = self.has_begun, self.word != "queue"
+        return [] if has_begun or not self.has_begun else [Started(self.request.request_id, time.monotonic())]
+
     def step(self) -> list[Event]:
         number = len(self.tokens)
-        word, *arguments = self.command.split()
-        if word == "poison" and number == int(arguments[0]):
+        if self.word == "poison" and number == int(self.arguments[0]):
             end_by(signal.SIGABRT)
-        if word == "hang" and number == int(arguments[0]):
+        if self.word == "hang" and number == int(self.arguments[0]):
             time.sleep(600)
-        if word == "die" and self.num_new_tokens == int(arguments[0]) and number < int(arguments[2]):
-            end_by(int(arguments[1]))
-        request_id = self.request.request_id
-        events: list[Event] = [Started(request_id, time.monotonic())] if not self.tokens else []
-        if word == "wait":
-            return events
+        if (
+            self.word == "die"
+            and self.num_new_tokens == int(self.arguments[0])
+            and number < int(self.arguments[2])
+        ):
+            end_by(int(self.arguments[1]))
+        if self.word in ("wait", "queue"):
+            return []
         self.tokens.append(number)
         self.num_new_tokens += 1
         self.is_over = len(self.tokens) == self.request.max_tokens
-        reason = "length" if self.is_over else ""
         # Every third number is held back, as text is that may still become a stop string.
         held = f"{number - 1} " if number and number % 3 == 0 else ""
         text = f"{held}{number} " if number % 3 != 2 or self.is_over else ""
-        events.append(TextDelta(request_id, 0, text, [number], reason))
+        request_id = self.request.request_id
+        events: list[Event] = [TextDelta(request_id, 0, text, [number], "length" if self.is_over else "")]
         if self.is_over:
             events.append(Completed(request_id, 1, 0, len(self.tokens), 0.0, 0.0, 0.0))
         return events
@@ -121,6 +129,7 @@ def main() -> None:
                 answers.pop(request.request_id, None)
             elif isinstance(request, Generate):
                 answers[request.request_id] = Answer(request)
+                connection.sendall(frame(Events([Taken(request.request_id)])))
             elif isinstance(request, Tokenize) and request.text == "cancelled?":
                 connection.sendall(frame(Events([Tokens(request.request_id, cancelled, [])])))
             elif isinstance(request, Tokenize) and request.text.startswith("signal "):
@@ -132,6 +141,9 @@ def main() -> None:
             elif isinstance(request, Tokenize) and request.text == "do not end":
                 connection.sendall(frame(Events([Tokens(request.request_id, [], [])])))
                 time.sleep(600)
+        begun = [event for answer in answers.values() for event in answer.begin()]
+        if begun:
+            connection.sendall(frame(Events(begun)))
         events = [event for answer in answers.values() for event in answer.step()]
         answers = {number: answer for number, answer in answers.items() if not answer.is_over}
         if answers or events:

@@ -102,11 +102,16 @@ def make(script: Script, template: str | None = "{{ messages[0].content }}:") ->
     return Generations(Engine(script), LIMITS, Bytes(), prompts)
 
 
+def step(generations: Generations) -> list[Event]:
+    """What a step brings, the requests that begin with it first."""
+    return generations.schedule() + generations.run()
+
+
 def run(generations: Generations) -> list[Event]:
     """All that comes of the requests, but for the news that they have begun."""
     events: list[Event] = []
     while generations.has_work:
-        events += [event for event in generations.step() if not isinstance(event, Started)]
+        events += [event for event in step(generations) if not isinstance(event, Started)]
     return events
 
 
@@ -191,7 +196,7 @@ def test_choices_go_their_own_ways() -> None:
 def test_a_cancelled_request_says_nothing_more() -> None:
     generations = make(Script("hello"))
     generations.start(generate())
-    assert generations.step() != []
+    assert step(generations) != []
     generations.cancel(1)
     generations.cancel(1)
     assert run(generations) == []
@@ -201,7 +206,7 @@ def test_a_request_that_fails_says_so_once_and_the_worker_goes_on() -> None:
     script = Script("hello", "hello")
     generations = make(script)
     generations.start(generate(n=2))
-    generations.step()
+    step(generations)
     script.fails = True
     events = run(generations)
     assert [type(e) for e in events] == [Failed]
@@ -275,7 +280,7 @@ def test_a_request_says_when_it_begins() -> None:
     generations = make(Script("hello"))
     request = generate()
     generations.start(request)
-    started, *_ = generations.step()
+    started, *_ = step(generations)
     assert isinstance(started, Started)
     assert started.at >= request.arrived
 
@@ -294,7 +299,7 @@ def test_a_request_goes_on_anywhere_as_if_nothing_had_happened(cut: int, n: int,
     first.start(request)
     before: list[Event] = []
     for _ in range(cut):
-        before += first.step()
+        before += step(first)
     deltas = [event for event in before if isinstance(event, TextDelta)]
     if any(isinstance(event, Completed) for event in before):
         return
@@ -319,7 +324,7 @@ def test_a_request_goes_on_anywhere_as_if_nothing_had_happened(cut: int, n: int,
     assert sorted(ends_of(before + after)) == sorted(ends_of(expected))
     assert completed(after).num_completion_tokens == completed(expected).num_completion_tokens
     assert completed(after).num_prompt_tokens == completed(expected).num_prompt_tokens
-    assert not any(isinstance(event, Started) for event in second.step())
+    assert not any(isinstance(event, Started) for event in step(second))
     if deltas:
         assert completed(after).prompt_seconds == 1.0
 

@@ -23,7 +23,7 @@ from llamawire_server.worker.supervisor import Supervisor
 CHILD = Path(__file__).with_name("scripted_child.py")
 PATIENCE_SECONDS = 60
 POLICY = WorkerSettings(
-    hang_seconds=1.0, max_restarts=6, first_pause_seconds=0.001, longest_pause_seconds=10.0
+    hang_seconds=1.0, max_restarts=6, first_pause_seconds=0.001, longest_pause_seconds=0.01
 )
 
 Children = list[asyncio.subprocess.Process]
@@ -282,6 +282,16 @@ async def test_who_is_there_at_two_deaths_and_gets_nowhere_fails_alone(
     assert await ask(worker, "cancelled?") == []
 
 
+async def test_who_waits_in_the_workers_line_is_never_to_blame(worker: Supervisor) -> None:
+    answered = Stream(worker, f"die 1 {int(signal.SIGSEGV)} 20")
+    in_line = [Stream(worker, "queue") for _ in range(2)]
+    assert await answered.whole() == answered.expected
+    assert not any(stream.task.done() for stream in in_line)
+    for stream in in_line:
+        stream.task.cancel()
+    await asyncio.wait([stream.task for stream in in_line])
+
+
 async def test_two_poisonous_requests_are_found_one_by_one(worker: Supervisor) -> None:
     streams = [Stream(worker, command) for command in ("count", "poison 0", "count", "poison 0", "count")]
     errors = [await streams[1].error(), await streams[3].error()]
@@ -304,7 +314,9 @@ async def test_an_innocent_that_comes_later_waits_for_the_trial_and_is_answered(
 async def test_a_worker_that_dies_again_and_again_is_given_up_with_its_requests(
     start: Starter, children: Children
 ) -> None:
-    worker = await start()
+    # Whoever lives for longer than some of the longest pauses begins anew: not to happen here.
+    policy = WorkerSettings(max_restarts=6, first_pause_seconds=0.001, longest_pause_seconds=10.0)
+    worker = await start(policy=policy)
     waiting = [Stream(worker, "wait") for _ in range(2)]
     num_kills = 0
     while not start.news or not start.news[-1].startswith("end: "):
@@ -314,7 +326,7 @@ async def test_a_worker_that_dies_again_and_again_is_given_up_with_its_requests(
             num_kills += 1
             await until(lambda pid=pid: worker.pid != pid)
         await asyncio.sleep(0.001)
-    assert num_kills == POLICY.max_restarts + 1
+    assert num_kills == policy.max_restarts + 1
     assert {(await stream.error()).reason for stream in waiting} == {"WORKER_CRASHED"}
     assert (await refused(ask(worker, "x"))).reason == "WORKER_CRASHED"
     await worker.stop()

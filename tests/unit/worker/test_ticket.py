@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamawire_server.worker.death import Death
-from llamawire_server.worker.messages import TextDelta, Tokenize
+from llamawire_server.worker.messages import Started, Taken, TextDelta, Tokenize
 from llamawire_server.worker.ticket import Ticket, find_culprit, next_to_send
 
 FAULT = Death("was ended by SIGABRT", is_from_outside=False)
@@ -93,6 +93,26 @@ def test_who_was_not_there_is_no_suspect() -> None:
     line.tickets.append(late)
     line.die()
     assert (line.tickets[0].suspicion > 0, late.suspicion) == (True, 0)
+
+
+def test_who_waits_in_the_workers_line_was_not_at_work() -> None:
+    line = Line(2)
+    for _ in range(10):
+        line.send()
+        line.tickets[0].take(Taken(0))
+        line.tickets[0].take(Started(0, 1.0))
+        line.tickets[1].take(Taken(1))
+        line.progress(0)
+        assert line.die() is None
+    assert not line.tickets[1].suspicion
+
+
+def test_who_is_at_work_is_to_blame_and_not_who_waits() -> None:
+    line = Line(2)
+    for culprit in (None, 0):
+        line.send()
+        line.tickets[1].take(Taken(1))
+        assert line.die() == culprit
 
 
 def test_those_who_kill_from_outside_need_more_deaths_to_make_a_suspect() -> None:

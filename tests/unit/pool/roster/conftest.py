@@ -31,7 +31,7 @@ def readiness() -> dict[str, bool | None]:
 @pytest.fixture
 async def roster(resolver: Any, pool: Any, readiness: dict[str, bool | None]) -> AsyncIterator[Roster]:
     """A roster that looks only when a test wants it to."""
-    roster = Roster(resolver, pool, readiness.__setitem__, NEVER_SECONDS)
+    roster = Roster(resolver, pool, readiness.__setitem__, NEVER_SECONDS, pause_seconds=0)
     pool.on_change = roster.note
     yield roster
     await asyncio.wait_for(roster.close(), PATIENCE_SECONDS)

@@ -158,7 +158,13 @@ class TestLooks:
 class TestReadiness:
     async def test_every_name_is_told_when_it_changes_and_only_then(self, resolver: Any, pool: Any) -> None:
         told: list[tuple[str, bool | None]] = []
-        roster = Roster(resolver, pool, lambda name, is_ready: told.append((name, is_ready)), NEVER_SECONDS)
+        roster = Roster(
+            resolver,
+            pool,
+            lambda name, is_ready: told.append((name, is_ready)),
+            NEVER_SECONDS,
+            pause_seconds=0,
+        )
         pool.on_change = roster.note
 
         def news() -> list[tuple[str, bool | None]]:
@@ -206,7 +212,7 @@ class TestRealFiles:
 
     @pytest.fixture
     async def roster(self, make_resolver: Any, pool: Any) -> AsyncIterator[Roster]:
-        roster = Roster(make_resolver(), pool, lambda name, is_ready: None, NEVER_SECONDS)
+        roster = Roster(make_resolver(), pool, lambda name, is_ready: None, NEVER_SECONDS, pause_seconds=0)
         pool.on_change = roster.note
         yield roster
         await roster.close()

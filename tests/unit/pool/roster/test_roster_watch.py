@@ -245,7 +245,7 @@ def test_what_a_watcher_was_told_comes_to_what_is_listed(happenings: list[tuple[
         resolver: Any = FakeResolver()
         pool: Any = FakePool()
         told: dict[str, bool | None] = {}
-        roster = Roster(resolver, pool, told.__setitem__, NEVER_SECONDS)
+        roster = Roster(resolver, pool, told.__setitem__, NEVER_SECONDS, pause_seconds=0)
         pool.on_change = roster.note
         watched: list[list[str]] = [[], ["a"], ["b", "c:tag"]]
         watches = [roster.watch(names) for names in watched]
