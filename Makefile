@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 BOOTSTRAP := $(PYTHON) scripts/bootstrap.py --venv "$(VENV)"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup runtime demo serve doctor test check bench stubs format clean
+.PHONY: help setup runtime demo serve doctor test check bench chaos stubs format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -40,6 +40,9 @@ check: setup ## Lint, types, formatting, the contract and its stubs
 
 bench: setup ## Measure throughput and latency
 	$(BIN)/python tests/bench/run.py
+
+chaos: setup ## Kill, stop and replace what answers, and check every answer (SECONDS=…, SEED=…)
+	$(BIN)/python tests/chaos/run.py $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
 stubs: setup ## Generate the Python stubs from proto/
 	$(BIN)/python scripts/stubs.py
