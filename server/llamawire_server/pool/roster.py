@@ -17,8 +17,8 @@ from llamawire_server.pool.pool import ModelStatus, Pool, State
 
 log = logging.getLogger(__name__)
 
-# Nobody is told more often than so: what is sent already can't be taken back, and a slow reader would get the progress
-# of loads that were over long ago.
+# Nobody is told more often than so: what is sent already can't be taken back, and a slow reader would get the
+# progress of loads that were over long ago.
 PAUSE_SECONDS = 0.2
 
 
