@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import logging
 import os
 import signal
@@ -205,6 +206,8 @@ def _log_line(level: int, line: str) -> None:
 
 
 def main() -> None:
+    # What llama.cpp was asked to do when it died is worth a few lines in the log.
+    faulthandler.enable()
     _end_with_parent()
     _be_the_first_to_go()
     connection = socket.socket(fileno=int(sys.argv[1]))

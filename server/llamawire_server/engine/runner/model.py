@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import llama_cpp
 
@@ -30,13 +30,16 @@ class ModelLoadError(Exception):
 class EngineLog:
     """Takes over llama.cpp's log: the last errors explain a failed load, the rest goes to `sink`."""
 
+    # llama.cpp keeps the pointer to the callback and may log at any time, whoever has let go of the log by then.
+    _installed: ClassVar[EngineLog | None] = None
+
     def __init__(self, sink: Callable[[int, str], None]) -> None:
         self._sink = sink
         self._level = 0
         self._errors: deque[str] = deque(maxlen=LOG_LINES_KEPT)
-        # llama.cpp keeps the pointer: the callback has to live as long as the process.
         self._callback = llama_cpp.llama_log_callback(self._receive)
         llama_cpp.llama_log_set(self._callback, ctypes.c_void_p(0))
+        EngineLog._installed = self
 
     def last_errors(self) -> str:
         """The last error lines, as one line."""
