@@ -82,8 +82,9 @@ async def _unless_stopped(
     work = asyncio.ensure_future(phase())
     stop = asyncio.ensure_future(stop_signals.get())
     await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
-    stop.cancel()
     if work.done():
+        if not stop.cancel():
+            stop_signals.put_nowait(stop.result())  # it came in the same moment, and is for the next phase
         return work.result()
     work.cancel()
     await asyncio.wait({work})

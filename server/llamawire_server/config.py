@@ -144,7 +144,7 @@ class WorkerSettings:
     """A worker that has work and takes no step for so long is killed; for longer where its steps take long."""
 
     max_restarts: int = 8
-    """A worker that dies so many times in a row, its requests getting nowhere, is given up with all of them."""
+    """So many times in a row is a worker started again that gets nowhere before it is given up with its requests."""
 
     first_pause_seconds: float = 0.5
     """How long the second restart in a row waits; the first one does not. Each further pause is twice as long."""

@@ -19,6 +19,7 @@ from llamawire_server.pool.footprint import Footprints, fingerprint
 from llamawire_server.pool.register import Register
 from llamawire_server.pool.room import Room, in_gib
 from llamawire_server.pool.slot import Slot, Stage
+from llamawire_server.worker.starting import within
 
 if TYPE_CHECKING:
     from llamawire_server.worker.observer import WorkerObserver
@@ -187,7 +188,7 @@ class Slots:
         limit = self._settings.load_timeout_seconds
         start = self._start_worker(entry.path, entry.settings, entry.chat_template, Watch(self, slot))
         try:
-            slot.worker = await asyncio.wait_for(start, limit)
+            slot.worker = await within(limit, start, lambda worker: worker.stop())
         except asyncio.TimeoutError:
             self._fail(
                 slot, engine_fault(f"the model was not loaded within {limit:g} s", "MODEL_LOAD_TIMEOUT")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -145,5 +146,9 @@ async def _abort(context: Context, error: Exception, call: Call) -> NoReturn:
         error = engine_fault("the call failed in the server")
     status = to_status(error, call.request_id)
     details: tuple[tuple[str, str | bytes], ...] = ((STATUS_DETAILS, status.SerializeToString()),)
-    await context.abort(error.condition.value.grpc_code, status.message, trailing_metadata=details)
+    try:
+        await context.abort(error.condition.value.grpc_code, status.message, trailing_metadata=details)
+    except grpc.aio.InternalError:
+        # The call has just ended by itself, as one does whose deadline passes: there is nobody to tell.
+        raise asyncio.CancelledError from None
     raise AssertionError("abort raises")

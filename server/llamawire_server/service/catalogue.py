@@ -6,7 +6,6 @@ from google.protobuf import timestamp_pb2
 
 from llamawire.v1 import model_pb2
 from llamawire_server.models.resolver import ModelEntry
-from llamawire_server.pool.memory import estimate_memory
 from llamawire_server.pool.pool import ModelStatus, State
 
 STATES = {
@@ -18,8 +17,13 @@ STATES = {
 }
 
 
-def describe(entry: ModelEntry, status: ModelStatus | None, failure: str | None) -> model_pb2.Model:
-    """A model as the contract has it. status: where it is in the pool; failure: of its last load."""
+def describe(
+    entry: ModelEntry, status: ModelStatus | None, failure: str | None, memory_bytes: int
+) -> model_pb2.Model:
+    """A model as the contract has it.
+
+    status: where it is in the pool; failure: of its last load; memory_bytes: what it takes up, or would.
+    """
     model = model_pb2.Model(
         name=entry.name, aliases=entry.aliases, pinned=entry.settings.pinned, problem=entry.problem
     )
@@ -46,7 +50,7 @@ def describe(entry: ModelEntry, status: ModelStatus | None, failure: str | None)
             training_context_length=metadata.training_context_length,
             vocabulary_size=metadata.vocabulary_size,
             has_chat_template=has_chat_template,
-            memory_bytes=estimate_memory(metadata, entry.settings),
+            memory_bytes=memory_bytes,
             capabilities=[model_pb2.MODEL_CAPABILITY_CHAT] if has_chat_template else [],
         )
     )
@@ -55,5 +59,4 @@ def describe(entry: ModelEntry, status: ModelStatus | None, failure: str | None)
         model.facts.context_length = loaded.context_length
         model.facts.parallel = loaded.parallel
         model.facts.kv_cache_tokens = loaded.kv_cache_tokens
-        model.facts.memory_bytes = loaded.memory_bytes
     return model

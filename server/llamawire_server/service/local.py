@@ -76,19 +76,21 @@ class LocalService:
     async def list_models(
         self, request: model_pb2.ListModelsRequest, call: Call
     ) -> model_pb2.ListModelsResponse:
+        self._check_open()
         await self._roster.refresh()
-        models = [describe(view.entry, view.status, view.failure) for view in self._roster.models()]
+        models = [self._describe(view.entry, view.status) for view in self._roster.models()]
         return model_pb2.ListModelsResponse(models=models)
 
     async def get_model(self, request: model_pb2.GetModelRequest, call: Call) -> model_pb2.GetModelResponse:
         if not request.name.strip():
             raise invalid_field("name", "is required")
+        self._check_open()
         await self._roster.refresh()
         view = self._roster.find(request.name)
         if view is None:
             entry = await asyncio.to_thread(self._resolver.resolve, request.name)
             view = self._roster.view(entry)
-        return model_pb2.GetModelResponse(model=describe(view.entry, view.status, view.failure))
+        return model_pb2.GetModelResponse(model=self._describe(view.entry, view.status))
 
     async def watch_models(
         self, request: model_pb2.WatchModelsRequest, call: Call
@@ -97,7 +99,7 @@ class LocalService:
         validation.check_watch(request)
         async with contextlib.aclosing(self._roster.watch(request.names)) as watch:
             async for news in watch:
-                models = [describe(view.entry, view.status, view.failure) for view in news.models]
+                models = [self._describe(view.entry, view.status) for view in news.models]
                 yield model_pb2.WatchModelsResponse(models=models, removed=news.removed)
 
     async def load_model(
@@ -161,7 +163,7 @@ class LocalService:
         )
 
     def _describe(self, entry: ModelEntry, status: ModelStatus | None) -> model_pb2.Model:
-        return describe(entry, status, self._pool.failure(entry.path))
+        return describe(entry, status, self._pool.failure(entry.path), self._pool.memory_bytes(entry))
 
     @contextlib.asynccontextmanager
     async def _generation(
@@ -196,11 +198,14 @@ class LocalService:
             async with self._pool.lease(name, clock.remaining_seconds(), wait=wait) as lease:
                 yield lease, clock
 
+    def _check_open(self) -> None:
+        if self._is_draining:
+            raise ServiceError(Condition.NOT_READY, "DRAINING", "the server is shutting down")
+
     @contextlib.contextmanager
     def _in_flight(self) -> Generator[None, None, None]:
         """A call that the server finishes before it ends. Raises ServiceError where no new ones are taken."""
-        if self._is_draining:
-            raise ServiceError(Condition.NOT_READY, "DRAINING", "the server is shutting down")
+        self._check_open()
         self._num_calls += 1
         try:
             yield

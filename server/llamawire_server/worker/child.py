@@ -194,6 +194,11 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def _leave_signals_to_the_server() -> None:
+    """Whoever ends a whole group of processes wants requests to be finished first: the server sees to it."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def _be_the_first_to_go() -> None:
     """Where the machine runs out of memory, a worker can be replaced, and the server can't."""
     with contextlib.suppress(OSError):
@@ -209,6 +214,7 @@ def main() -> None:
     # What llama.cpp was asked to do when it died is worth a few lines in the log.
     faulthandler.enable()
     _end_with_parent()
+    _leave_signals_to_the_server()
     _be_the_first_to_go()
     connection = socket.socket(fileno=int(sys.argv[1]))
     logging.basicConfig(

@@ -31,7 +31,8 @@ from llamawire_server.worker.wire import frame, read_frame
 
 log = logging.getLogger(__name__)
 
-STOP_GRACE_SECONDS = 5.0
+# A worker has nothing to save; it only ends more quietly by itself.
+STOP_GRACE_SECONDS = 1.0
 
 
 # Signals that come from outside: a worker's own faults have others, and the kernel that is short of memory kills.
@@ -41,11 +42,10 @@ _OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGH
 class StartError(Exception):
     """A worker did not come to have its model loaded; the text says why."""
 
-    def __init__(self, message: str, exit_code: int | None = None) -> None:
-        """exit_code: the worker's, a signal's number below 0, where it died instead of saying what is wrong."""
+    def __init__(self, message: str, *, may_pass: bool = False) -> None:
+        """may_pass: whether it was no fault of its own, and may go better the next time."""
         super().__init__(message)
-        self.has_died = exit_code is not None
-        self.was_killed = exit_code is not None and -exit_code in _OUTSIDE
+        self.may_pass = may_pass
 
 
 class WorkerProcess:
@@ -143,6 +143,11 @@ class WorkerProcess:
             return watch.finding
         return Death(_describe_end(exit_code), is_from_outside=-exit_code in _OUTSIDE)
 
+    async def kill(self) -> None:
+        """End the process by force."""
+        self._writer.close()
+        await _kill(self._process)
+
     async def stop(self) -> None:
         """End the process: at once where it is idle, by force where it takes too long."""
         self._writer.close()
@@ -168,7 +173,8 @@ async def _wait_until_loaded(
         elif isinstance(report, LoadFailed):
             raise StartError(report.message.replace(file.name, str(file.path)))
     exit_code = await process.wait()
-    raise StartError(f"its worker {_describe_end(exit_code)}", exit_code)
+    # Who was killed may have been in somebody's way; a fault would come again.
+    raise StartError(f"the worker {_describe_end(exit_code)}", may_pass=-exit_code in _OUTSIDE)
 
 
 _decoder: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)

@@ -20,6 +20,7 @@ from llamawire_server.worker.messages import Cancel, Event, Failed, Request
 from llamawire_server.worker.model_file import ModelFile
 from llamawire_server.worker.observer import WorkerObserver
 from llamawire_server.worker.process import StartError, WorkerProcess
+from llamawire_server.worker.starting import within
 from llamawire_server.worker.ticket import Ticket, find_culprit, next_to_send
 from llamawire_server.worker.watchdog import StepWatch
 
@@ -41,7 +42,7 @@ class Launch:
 
     async def start(self) -> WorkerProcess:
         """A process with its model loaded. Raises StartError."""
-        start = WorkerProcess.start(
+        process = WorkerProcess.start(
             self.file,
             self.settings,
             self.chat_template,
@@ -49,10 +50,12 @@ class Launch:
             hang_seconds=self.policy.hang_seconds,
         )
         try:
-            return await asyncio.wait_for(start, self.load_timeout_seconds)
+            return await within(self.load_timeout_seconds, process, WorkerProcess.kill)
         except asyncio.TimeoutError:
             limit = self.load_timeout_seconds
             raise StartError(f"it was not loaded within {limit:g} s") from None
+        except OSError as error:  # no more processes, files or memory just now
+            raise StartError(f"no worker could be started: {error}", may_pass=True) from None
 
 
 class Supervisor:
@@ -98,8 +101,7 @@ class Supervisor:
                 return await launch.start()
             except StartError as error:
                 pause = pauses.next_seconds()
-                # A fault of its own would come again; who was killed may have been in somebody's way.
-                if not error.was_killed or pauses.are_used_up:
+                if not error.may_pass or pauses.are_used_up:
                     message = f"the model could not be loaded: {error}"
                     raise engine_fault(message, "MODEL_LOAD_FAILED") from None
                 log.warning("%s: %s; it is loaded again", launch.file.path.name, error)
@@ -178,7 +180,9 @@ class Supervisor:
         try:
             await self._be_there(process)
         except Exception:
-            log.exception("the worker of %s is left alone", self._launch.file.path.name)
+            log.exception("the worker of %s can't be looked after any more", self._launch.file.path.name)
+            if self._process is not None:
+                await self._process.kill()
             self._give_up("could not be looked after")
         finally:
             self._launch.file.close()
@@ -201,7 +205,10 @@ class Supervisor:
             restarted = await self._restart()
             if restarted is None:
                 return
-            process = restarted
+            process = self._process = restarted
+            if self._ending is not None:
+                await process.kill()
+                return
             observer.note_ready()
 
     async def _live(self, process: WorkerProcess) -> Death:
@@ -225,10 +232,11 @@ class Supervisor:
             except StartError as error:
                 log.error("%s could not be loaded again: %s", self._launch.file.path.name, error)
                 pause = self._pauses.next_seconds()
-                if self._pauses.are_used_up or not error.has_died:
-                    self._give_up(f"could not be started again: {error}")
+                cause = f"could not load the model again: {error}"
+                if self._pauses.are_used_up:
+                    self._give_up(cause)
                     return None
-                self._launch.observer.note_death(str(error), pause)
+                self._launch.observer.note_death(cause, pause)
                 await asyncio.sleep(pause)
 
     def _has_work(self) -> bool:
@@ -297,15 +305,16 @@ class Supervisor:
 class Pauses:
     """How long to wait before a worker is started again: longer each time, unless it lived on for a while."""
 
-    # What a worker has to live for the next pause not to be longer: so many of the last pauses, and so many seconds.
+    # A life that brought something makes the next pause short; one of so many seconds makes it none.
+    _LONG_SECONDS = 5.0
+    # A life that brought nothing, there being nothing to do, has to last for so many of the longest pauses.
     _LONG_PAUSES = 2.0
-    _LONG_SECONDS = 1.0
+    _MOST_DOUBLINGS = 30
 
     def __init__(self, policy: WorkerSettings) -> None:
         self._policy = policy
         self._num_in_a_row = 0
         self._num_fruitless = 0
-        self._last_seconds = 0.0
         self._has_progressed = False
 
     @property
@@ -319,21 +328,20 @@ class Pauses:
 
     def note_life(self, seconds: float) -> None:
         """A worker that was ready is dead after so many seconds."""
-        if seconds > self._LONG_PAUSES * self._last_seconds + self._LONG_SECONDS:
-            self._num_in_a_row = 0
-        if self._has_progressed or seconds > self._LONG_PAUSES * self._policy.longest_pause_seconds:
+        if seconds > self._LONG_PAUSES * self._policy.longest_pause_seconds:
+            self._num_in_a_row = self._num_fruitless = 0
+        elif self._has_progressed:
+            self._num_in_a_row = 0 if seconds > self._LONG_SECONDS else min(self._num_in_a_row, 1)
             self._num_fruitless = 0
         self._has_progressed = False
 
     def next_seconds(self) -> float:
         """The pause before the next start. Counts a death."""
-        self._last_seconds = min(
-            self._policy.first_pause_seconds * 2 ** (self._num_in_a_row - 1) if self._num_in_a_row else 0.0,
-            self._policy.longest_pause_seconds,
-        )
+        num_doublings = min(self._num_in_a_row - 1, self._MOST_DOUBLINGS)
+        seconds = self._policy.first_pause_seconds * 2**num_doublings if self._num_in_a_row else 0.0
         self._num_in_a_row += 1
         self._num_fruitless += 1
-        return self._last_seconds
+        return min(seconds, self._policy.longest_pause_seconds)
 
 
 def _error(failed: Failed) -> ServiceError:

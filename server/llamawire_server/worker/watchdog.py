@@ -37,7 +37,9 @@ class StepWatch:
 
     def note_life(self) -> None:
         """The worker said something."""
-        self._longest_silence = max(self._longest_silence, self._num_silent_looks)
+        # What was let pass once is not to be what the next is measured by, again and again.
+        silence = min(self._num_silent_looks, self._allowed_silence)
+        self._longest_silence = max(self._longest_silence, silence)
         self._num_silent_looks = 0
 
     @contextlib.contextmanager

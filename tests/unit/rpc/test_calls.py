@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncGenerator
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -30,7 +31,7 @@ from llamawire_server.errors import (
     invalid,
     model_not_found,
 )
-from llamawire_server.rpc.calls import STATUS_DETAILS
+from llamawire_server.rpc.calls import STATUS_DETAILS, CallInterceptor
 
 if TYPE_CHECKING:
     from conftest import ScriptedService
@@ -243,6 +244,36 @@ async def test_a_caller_who_leaves_ends_the_work(
         call.cancel()
     await asyncio.wait_for(has_ended.wait(), 30)
     assert await call.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+class EndedContext:
+    """A call that ends in the moment in which its error is to be sent, as gRPC shows it."""
+
+    def invocation_metadata(self) -> None:
+        return None
+
+    def time_remaining(self) -> None:
+        return None
+
+    async def send_initial_metadata(self, _: Any) -> None:
+        pass
+
+    async def abort(self, *_: Any, **__: Any) -> None:
+        raise grpc.aio.InternalError("Failed execute_batch")
+
+
+async def test_an_error_that_finds_nobody_any_more_is_no_fault_of_ours() -> None:
+    async def behaviour(*_: Any) -> None:
+        raise ServiceError(Condition.DEADLINE, "DEADLINE_EXCEEDED", "the deadline has passed")
+
+    async def find_handler(_: Any) -> Any:
+        return grpc.unary_unary_rpc_method_handler(behaviour)
+
+    details: Any = SimpleNamespace(method="/llamawire.v1.ChatService/CreateChatCompletion")
+    handler: Any = await CallInterceptor(1000).intercept_service(find_handler, details)
+    # gRPC takes that for the caller's doing, and any other exception for an error that it logs.
+    with pytest.raises(asyncio.CancelledError):
+        await handler.unary_unary(REQUEST, EndedContext())
 
 
 @pytest.mark.parametrize("method", ["CreateChatCompletion", "StreamChatCompletion"])

@@ -31,6 +31,9 @@ def chat(**fields: Any) -> chat_pb2.ChatCompletionRequest:
 class FakePool:
     """One model, always loaded."""
 
+    def memory_bytes(self, entry: ModelEntry) -> int:
+        return 1234
+
     def __init__(self, lease: Any) -> None:
         self._lease = lease
         self.names: list[str] = []

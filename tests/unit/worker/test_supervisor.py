@@ -18,7 +18,7 @@ from llamawire_server.config import ModelSettings, WorkerSettings
 from llamawire_server.errors import Condition, ServiceError
 from llamawire_server.worker import process as process_module
 from llamawire_server.worker.messages import ChatPrompt, Completed, Generate, TextDelta, Tokenize, Tokens
-from llamawire_server.worker.supervisor import Supervisor
+from llamawire_server.worker.supervisor import Pauses, Supervisor
 
 CHILD = Path(__file__).with_name("scripted_child.py")
 PATIENCE_SECONDS = 60
@@ -213,9 +213,10 @@ async def test_a_start_that_fails_before_it_can_speak_leaves_no_process(
         raise OSError("no more of them")
 
     monkeypatch.setattr(asyncio, "open_unix_connection", fail)
-    with pytest.raises(OSError, match="no more of them"):
-        await start()
-    assert children[0].returncode is not None
+    error = await refused(start())
+    assert (error.reason, len(children)) == ("MODEL_LOAD_FAILED", POLICY.max_restarts + 1)
+    assert "no more of them" in str(error)
+    assert all(child.returncode is not None for child in children)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV])
@@ -344,7 +345,7 @@ async def test_a_model_that_can_not_be_loaded_again_fails_its_requests_with_the_
     error = await waiting.error()
     assert error.reason == "WORKER_CRASHED"
     assert "the file is gone" in str(error)
-    assert start.news[-1].startswith("end: could not be started again")
+    assert start.news[-1] == "end: could not load the model again: the file is gone"
     assert (await refused(ask(worker, "x"))).reason == "WORKER_CRASHED"
     await worker.stop()
 
@@ -474,12 +475,101 @@ async def test_a_worker_that_does_not_end_is_killed(
     assert children[0].returncode == -signal.SIGKILL
 
 
+@pytest.mark.parametrize("num_ticks", range(12))
+async def test_a_start_that_is_cancelled_as_it_ends_leaves_no_process(
+    start: Starter, children: Children, num_ticks: int
+) -> None:
+    starting = asyncio.create_task(start())
+    await until(lambda: start.progress)
+    for _ in range(num_ticks):
+        await asyncio.sleep(0)
+    starting.cancel()
+    await asyncio.wait({starting})
+    if not starting.cancelled():
+        await starting.result().stop()
+    assert children[0].returncode is not None
+
+
+@pytest.mark.parametrize("num_ticks", [None, *range(12)])
 async def test_stopping_while_it_is_started_again_leaves_no_process(
-    start: Starter, children: Children
+    start: Starter, children: Children, num_ticks: int | None
 ) -> None:
     worker = await start()
     assert worker.pid is not None
     os.kill(worker.pid, signal.SIGKILL)
     await until(lambda: len(children) == 2)
-    await worker.stop()
+    if num_ticks is not None:
+        await until(lambda: len(start.progress) == 2)
+        for _ in range(num_ticks):
+            await asyncio.sleep(0)
+    await asyncio.wait_for(worker.stop(), PATIENCE_SECONDS)
     assert all(child.returncode is not None for child in children)
+
+
+async def test_a_restart_that_can_not_be_had_just_now_is_tried_again(
+    start: Starter, worker: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = Stream(worker)
+    await until(lambda: stream.text)
+    create = asyncio.create_subprocess_exec
+    num_failures = 2
+
+    async def fail_first(*command: Any, **options: Any) -> Any:
+        nonlocal num_failures
+        num_failures -= 1
+        if num_failures >= 0:
+            raise BlockingIOError("no more processes")
+        return await create(*command, **options)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", fail_first)
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGKILL)
+    assert await stream.whole() == stream.expected
+    again = "could not load the model again: no worker could be started: no more processes"
+    assert start.news == ["was ended by SIGKILL", again, again, "ready"]
+
+
+async def test_a_process_that_nobody_can_look_after_is_ended(start: Starter, children: Children) -> None:
+    def fail(memory_bytes: int) -> None:
+        raise RuntimeError("a mistake")
+
+    start.note_memory = fail  # type: ignore[method-assign]
+    worker = await start()
+    error = await refused(ask(worker, "grow"))
+    assert error.reason == "WORKER_CRASHED"
+    assert start.news == ["end: could not be looked after"]
+    assert children[0].returncode is not None
+    await worker.stop()
+
+
+def pauses_of(lives: list[tuple[float, bool]], policy: WorkerSettings) -> list[float]:
+    """The pauses after lives of so many seconds, which brought something or not."""
+    pauses = Pauses(policy)
+    found = []
+    for seconds, has_progressed in lives:
+        if has_progressed:
+            pauses.note_progress()
+        pauses.note_life(seconds)
+        found.append(pauses.next_seconds())
+    return found
+
+
+def test_pauses_grow_unless_something_was_done_in_between() -> None:
+    policy = WorkerSettings(first_pause_seconds=0.5, longest_pause_seconds=4)
+    assert pauses_of([(3, False)] * 7, policy) == [0, 0.5, 1, 2, 4, 4, 4]
+    assert pauses_of([(1, True)] * 2000, policy)[:4] == [0, 0.5, 0.5, 0.5]
+    assert pauses_of([(6, True)] * 3, policy) == [0, 0, 0]
+    assert pauses_of([(3, False), (3, False), (1, True), (3, False)], policy) == [0, 0.5, 0.5, 1]
+    assert pauses_of([(3, False), (3, False), (9, False), (3, False)], policy) == [0, 0.5, 0, 0.5]
+
+
+def test_there_is_no_end_to_deaths_with_progress_and_one_to_those_without() -> None:
+    policy = WorkerSettings(max_restarts=3)
+    for has_progressed, num_deaths in ((True, 5000), (False, 4)):
+        pauses = Pauses(policy)
+        for number in range(num_deaths):
+            if has_progressed:
+                pauses.note_progress()
+            pauses.note_life(1)
+            pauses.next_seconds()
+            assert pauses.are_used_up == (not has_progressed and number == 3)
