@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from servers import RunningServer, StartServer, launch
+from servers import RunningServer, StartServer, launch, one_thread
+from tiny_model import write_tiny_model
 
 
 @pytest.fixture(scope="session")
@@ -48,14 +49,12 @@ def other_model_file(model_file: Path, tmp_path_factory: pytest.TempPathFactory)
     return quantize(model_file, tmp_path_factory.mktemp("models") / "other.gguf", "Q8_0")
 
 
-def one_thread(folder: Path, model_file: Path) -> tuple[str, ...]:
-    """Arguments for a server that computes with one thread.
-
-    llama.cpp's threads wait for each other at barriers: on a busy machine two can be ten times as slow as one.
-    """
-    catalog = folder / "models.yaml"
-    catalog.write_text(f"smollm2:\n  path: {model_file}\n  threads: 1\n")
-    return ("--models-yaml", str(catalog))
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A whole file of a very small model."""
+    path = tmp_path_factory.mktemp("tiny") / "tiny.gguf"
+    write_tiny_model(path)
+    return path.read_bytes()
 
 
 @pytest.fixture(scope="session")

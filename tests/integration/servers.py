@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -59,6 +60,11 @@ class RunningServer:
         response = self.health.Check(health_pb2.HealthCheckRequest(service=service))
         return response.status == health_pb2.HealthCheckResponse.SERVING
 
+    def states(self) -> dict[str, model_pb2.ModelState.ValueType]:
+        """Where every model stands, by name."""
+        response = self.models.ListModels(model_pb2.ListModelsRequest())
+        return {model.name: model.state for model in response.models}
+
     def worker_pids(self) -> list[int]:
         """The server's workers, by the kernel's own list of its children."""
         pid = self.process.pid
@@ -68,6 +74,11 @@ class RunningServer:
             for child in children
             if b"llamawire_server.worker.child" in Path(f"/proc/{child}/cmdline").read_bytes()
         ]
+
+    def worker_of(self, model_file: Path) -> int:
+        """The worker that has this file's model loaded."""
+        (pid,) = (pid for pid in self.worker_pids() if str(model_file) in maps_of(pid))
+        return pid
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 60) -> int:
         """Send a signal and wait for the end; gives the exit code."""
@@ -86,6 +97,24 @@ class RunningServer:
             self.process.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
+
+
+@contextlib.contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """A process that stands still for a while, and what is going on in it with it."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def maps_of(pid: int) -> str:
+    """The files that a process has mapped into its memory; nothing of one that has ended."""
+    try:
+        return Path(f"/proc/{pid}/maps").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 StartServer = Callable[..., RunningServer]
@@ -116,6 +145,16 @@ def launch(
     return RunningServer(process, addresses["grpc"], addresses["http"], log_file)
 
 
+def one_thread(folder: Path, model_file: Path) -> tuple[str, ...]:
+    """Arguments for a server that computes with one thread.
+
+    llama.cpp's threads wait for each other at barriers: on a busy machine two can be ten times as slow as one.
+    """
+    catalog = folder / "models.yaml"
+    catalog.write_text(f"smollm2:\n  path: {model_file}\n  threads: 1\n")
+    return ("--models-yaml", str(catalog))
+
+
 def ask(content: str, **fields: object) -> chat_pb2.ChatCompletionRequest:
     """A greedy request for a short answer, unless told otherwise."""
     values: dict[str, object] = {"model": "smollm2", "temperature": 0, "max_tokens": 16, **fields}
@@ -126,6 +165,13 @@ def ask(content: str, **fields: object) -> chat_pb2.ChatCompletionRequest:
 def endless(**fields: object) -> chat_pb2.ChatCompletionRequest:
     """A request for an answer that goes on for as long as any test may want it to."""
     return ask("Write a very long story about a fox.", **{"max_tokens": 8000, "logit_bias": NO_END, **fields})
+
+
+def failure_of(call: Callable[[], object]) -> grpc.RpcError:
+    """What a call fails with."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value
 
 
 def reason_of(error: grpc.RpcError) -> str:

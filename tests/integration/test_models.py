@@ -9,12 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
-import numpy
 import pytest
 from callers import wait_until
-from gguf import GGUFWriter
 from google.protobuf import duration_pb2
-from servers import RunningServer, StartServer, ask, endless, launch, reason_of, retry_seconds_of
+from servers import RunningServer, StartServer, ask, endless, failure_of, launch, reason_of, retry_seconds_of
+from tiny_model import write_tiny_model
 
 from llamawire.v1 import chat_pb2, model_pb2, tokenizer_pb2
 
@@ -36,15 +35,7 @@ def tokenize(server: RunningServer, model: str) -> list[int]:
 
 
 def failure(server: RunningServer, model: str, timeout: float | None = None) -> grpc.RpcError:
-    with pytest.raises(grpc.RpcError) as caught:
-        answer(server, model, timeout)
-    return caught.value
-
-
-def states(server: RunningServer) -> dict[str, int]:
-    """Where every model stands, by name."""
-    response = server.models.ListModels(model_pb2.ListModelsRequest())
-    return {model.name: model.state for model in response.models}
+    return failure_of(lambda: answer(server, model, timeout))
 
 
 def num_loads(server: RunningServer) -> int:
@@ -95,7 +86,7 @@ def test_a_crowd_that_asks_by_all_names_of_a_cold_model_loads_it_once(
     waits = [found.timings.model_load.ToNanoseconds() for found in answers]
     assert max(waits) > 0
     assert answer(server, "second").timings.model_load == duration_pb2.Duration()
-    assert states(server) == {"first": READY}
+    assert server.states() == {"first": READY}
     assert {server.model(name).name for name in names} == {"first"}
 
 
@@ -135,14 +126,14 @@ def test_while_one_model_loads_another_one_answers(several: RunningServer) -> No
     known = several.worker_pids()
     waiting = several.chat.CreateChatCompletion.future(ask("Say hi.", model="other", max_tokens=1))
     frozen = stop_while_loading(several, known)
-    assert states(several) == {"good": READY, "other": LOADING, "missing": UNLOADED}
+    assert several.states() == {"good": READY, "other": LOADING, "missing": UNLOADED}
     assert several.model("other").active_requests == 1, "who waits for a load waits at the model"
     answers = [answer(several, "good") for _ in range(3)]
     assert {found.timings.model_load.ToNanoseconds() for found in answers} == {0}
     assert not waiting.done()
     os.kill(frozen, signal.SIGCONT)
     assert waiting.result().model == "other"
-    assert states(several) == {"good": READY, "other": READY, "missing": UNLOADED}
+    assert several.states() == {"good": READY, "other": READY, "missing": UNLOADED}
     assert several.model("other").facts.quantization == "Q8_0"
 
 
@@ -161,47 +152,6 @@ def test_a_worker_that_is_killed_while_it_loads_is_started_again_for_those_who_w
     assert len({tuple(call.result().tokens) for call in waiting}) == 1
     model = several.model("dying")
     assert (model.state, model.failure, model.detail) == (READY, "", "")
-
-
-def write_tiny_model(path: Path, architecture: str = "llama", num_bytes: int = 256) -> None:
-    """A model of random numbers, whose tokens are the bytes, and which loads in no time."""
-    tokens = [b"<unk>", b"<s>", b"</s>", *(f"<0x{byte:02X}>".encode() for byte in range(num_bytes))]
-    width, inner_width = 32, 64
-    writer = GGUFWriter(path, architecture)
-    writer.add_context_length(128)
-    writer.add_embedding_length(width)
-    writer.add_feed_forward_length(inner_width)
-    writer.add_block_count(1)
-    writer.add_head_count(2)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list(tokens)
-    writer.add_token_scores([0.0] * len(tokens))
-    writer.add_token_types([2, 3, 3] + [6] * num_bytes)
-    shapes = {
-        "token_embd": (len(tokens), width),
-        "output": (len(tokens), width),
-        "output_norm": (width,),
-        **{f"blk.0.{name}_norm": (width,) for name in ("attn", "ffn")},
-        **{f"blk.0.attn_{name}": (width, width) for name in ("q", "k", "v", "output")},
-        **{f"blk.0.ffn_{name}": (inner_width, width) for name in ("gate", "up")},
-        "blk.0.ffn_down": (width, inner_width),
-    }
-    random = numpy.random.default_rng(0)
-    for name, shape in shapes.items():
-        writer.add_tensor(f"{name}.weight", random.standard_normal(shape, dtype=numpy.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-@pytest.fixture(scope="module")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A whole file of a very small model."""
-    path = tmp_path_factory.mktemp("tiny") / "tiny.gguf"
-    write_tiny_model(path)
-    return path.read_bytes()
 
 
 def cut(size_bytes: int) -> Callable[[Path, bytes], None]:
@@ -270,7 +220,7 @@ def test_a_file_that_is_not_there_is_said_to_be_missing(several: RunningServer) 
     assert error.code() is grpc.StatusCode.INTERNAL
     assert reason_of(error) == "MODEL_FILE_MISSING"
     assert "missing.gguf" in error.details()
-    assert "missing" in states(several), "a name that was given is listed, whatever it leads to"
+    assert "missing" in several.states(), "a name that was given is listed, whatever it leads to"
     assert answer(several, "good").model == "good"
 
 
@@ -291,7 +241,7 @@ def test_models_take_turns_where_there_is_room_for_one(one_at_a_time: RunningSer
     seen = []
     for name, away in (("good", "other"), ("other", "good"), ("good", "other")):
         assert answer(server, name).model == name
-        assert states(server) == {name: READY, away: UNLOADED}
+        assert server.states() == {name: READY, away: UNLOADED}
         (pid,) = server.worker_pids()
         seen.append(pid)
     assert len(set(seen)) == 3
@@ -310,4 +260,4 @@ def test_models_take_turns_where_there_is_room_for_one(one_at_a_time: RunningSer
     wait_until(lambda: "'good' is in use" in server.model("other").detail)
     running.cancel()
     assert waiting.result().model == "other"
-    assert states(server) == {"good": UNLOADED, "other": READY}
+    assert server.states() == {"good": UNLOADED, "other": READY}

@@ -20,6 +20,8 @@ class LoadKey(NamedTuple):
     """What a worker was told of its model. Two that are equal need not be loaded twice."""
 
     path: Path
+    inodes: tuple[int, ...]
+    """Another file may have taken the place of the first, of the same size and from the same time."""
     metadata: GGUFMetadata | None
     settings: ModelSettings
     chat_template: str | None
@@ -28,7 +30,8 @@ class LoadKey(NamedTuple):
 def load_key(entry: ModelEntry) -> LoadKey:
     """What the entry's worker depends on: neither its names nor what only the pool and the service look at."""
     settings = dataclasses.replace(_without_stay(entry.settings), defaults=SamplingDefaults())
-    return LoadKey(entry.path, entry.metadata, settings, entry.chat_template)
+    inodes = tuple(signature.inode for signature in entry.signature if signature is not None)
+    return LoadKey(entry.path, inodes, entry.metadata, settings, entry.chat_template)
 
 
 def fingerprint(entry: ModelEntry) -> str:

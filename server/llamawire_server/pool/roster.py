@@ -17,8 +17,8 @@ from llamawire_server.pool.pool import ModelStatus, Pool, State
 
 log = logging.getLogger(__name__)
 
-# Nobody is told more often than so: what is sent already can't be taken back, and a slow reader would get the
-# progress of loads that were over long ago.
+# Nobody is told of mere progress more often than so: what is sent already can't be taken back, and a slow reader
+# would get that of loads that were over long ago.
 PAUSE_SECONDS = 0.2
 
 
@@ -37,6 +37,11 @@ class ModelView:
     def names(self) -> tuple[str, ...]:
         """All of its names, the one that answers carry first."""
         return (self.entry.name, *self.entry.aliases)
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether the next news of it is likely to be its progress."""
+        return self.status is not None and self.status.state is State.LOADING
 
     def is_news_after(self, other: ModelView | None) -> bool:
         """Whether there is more to tell than how many requests there are."""
@@ -154,7 +159,8 @@ class Roster:
                 news = watcher.take(self._listed, self._pool)
                 if is_first or news.models or news.removed:
                     yield news
-                    await asyncio.sleep(self._pause_seconds)
+                    if not news.removed and all(view.is_loading for view in news.models):
+                        await asyncio.sleep(self._pause_seconds)
                 is_first = False
                 await watcher.news.wait()
         finally:

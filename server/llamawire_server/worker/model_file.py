@@ -21,6 +21,7 @@ class ModelFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._signature: tuple[int, int] | None = None
         self.descriptor: int | None = None
         """To be inherited by the worker; None where the file is not held."""
         if sys.platform == "linux" and not _SPLIT_NAME.search(path.name):
@@ -28,11 +29,24 @@ class ModelFile:
                 self.descriptor = os.open(path, os.O_RDONLY)
             except OSError:
                 return  # the worker will say what is wrong with it
+        self._signature = self._look()
 
     @property
     def name(self) -> str:
         """What the worker is to open."""
         return str(self.path) if self.descriptor is None else f"/proc/self/fd/{self.descriptor}"
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether it was written to, or can't be told not to have been."""
+        return self._look() != self._signature
+
+    def _look(self) -> tuple[int, int] | None:
+        try:
+            status = self.path.stat() if self.descriptor is None else os.fstat(self.descriptor)
+        except OSError:
+            return None
+        return status.st_size, status.st_mtime_ns
 
     def close(self) -> None:
         """Let go of it."""

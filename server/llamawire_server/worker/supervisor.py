@@ -227,6 +227,10 @@ class Supervisor:
     async def _restart(self) -> WorkerProcess | None:
         """Another process; None where there can't be one."""
         while True:
+            if self._launch.file.has_changed:
+                # What goes on with another model is no answer of either.
+                self._give_up("can't be started again: the model's file was changed")
+                return None
             try:
                 return await self._launch.start()
             except StartError as error:

@@ -8,6 +8,7 @@ import pytest
 from pool_fakes import METADATA, estimate, path_of, size
 
 from llamawire_server.config import ModelSettings, SamplingDefaults
+from llamawire_server.models.model_files import FileSignature
 from llamawire_server.models.resolver import ModelEntry
 from llamawire_server.pool.footprint import Footprints, estimate_entry, fingerprint, load_key
 from llamawire_server.pool.memory import estimate_memory
@@ -33,6 +34,16 @@ OTHERS = [
 def test_how_long_a_model_stays_changes_neither_its_answers_nor_its_worker(entry: ModelEntry) -> None:
     assert fingerprint(entry) == fingerprint(ENTRY)
     assert load_key(entry) == load_key(ENTRY)
+
+
+def test_another_file_in_the_same_place_needs_another_worker() -> None:
+    first, second = (
+        dataclasses.replace(ENTRY, signature=(FileSignature(inode, 256, 1, changed_ns),))
+        for inode, changed_ns in ((1, 1), (2, 1))
+    )
+    assert load_key(first) != load_key(second)
+    touched = dataclasses.replace(first, signature=(FileSignature(1, 256, 1, 5),))
+    assert load_key(touched) == load_key(first), "who may read it is no part of it"
 
 
 def test_defaults_change_answers_and_no_worker() -> None:

@@ -371,6 +371,21 @@ async def test_who_goes_on_does_so_with_the_same_model(start: Starter, tmp_path:
     assert not [path for path in open_files() if str(tmp_path) in path], "nothing is held longer than need be"
 
 
+async def test_who_can_not_go_on_with_the_same_model_is_told(start: Starter, tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_text("good")
+    worker = await start(str(file))
+    stream = Stream(worker, "wait")
+    await ask(worker, "cancelled?")
+    file.write_text("good, but another")
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGKILL)
+    error = await stream.error()
+    assert error.reason == "WORKER_CRASHED"
+    assert "the model's file was changed" in str(error)
+    await worker.stop()
+
+
 @pytest.mark.parametrize(("number", "name"), [(35, "signal 35"), (signal.SIGILL, "doctor")])
 async def test_the_cause_of_a_death_is_told(
     start: Starter, worker: Supervisor, number: int, name: str
