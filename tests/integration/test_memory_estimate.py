@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import subprocess
 import sys
 from pathlib import Path
 
-import llama_cpp
 import pytest
+from quantizer import quantize
 
 from llamawire_server.config import ModelSettings
 from llamawire_server.gguf.metadata import read_gguf
@@ -50,16 +49,7 @@ def measure(path: Path, settings: dict[str, int]) -> tuple[int, int]:
 @pytest.fixture(scope="session")
 def repacked_file(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundled model in a kind of quantization that llama.cpp repacks as it loads it, on most processors."""
-    path = tmp_path_factory.mktemp("repacked") / "q4_0.gguf"
-    parameters = llama_cpp.llama_model_quantize_default_params()
-    parameters.allow_requantize = True
-    parameters.ftype = llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0
-    parameters.nthread = 1
-    code = llama_cpp.llama_model_quantize(
-        str(model_file).encode(), str(path).encode(), ctypes.byref(parameters)
-    )
-    assert code == 0
-    return path
+    return quantize(model_file, tmp_path_factory.mktemp("repacked") / "q4_0.gguf", "Q4_0")
 
 
 @pytest.mark.parametrize(
