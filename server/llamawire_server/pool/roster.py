@@ -108,6 +108,7 @@ class Roster:
         self._is_closed = True
         for watcher in self._watchers:
             watcher.news.set()
+            watcher.more_than_progress.set()
         if self._polling is not None:
             self._polling.cancel()
             await asyncio.wait({self._polling})
@@ -152,6 +153,7 @@ class Roster:
             is_first = True
             while not self._is_closed:
                 watcher.news.clear()
+                watcher.more_than_progress.clear()
                 while watcher.names and watcher.num_changes_seen != self._num_changes:
                     num_changes = self._num_changes
                     watcher.follow(*await asyncio.to_thread(self._resolve, watcher.names))
@@ -160,7 +162,8 @@ class Roster:
                 if is_first or news.models or news.removed:
                     yield news
                     if not news.removed and all(view.is_loading for view in news.models):
-                        await asyncio.sleep(self._pause_seconds)
+                        with contextlib.suppress(asyncio.TimeoutError):
+                            await asyncio.wait_for(watcher.more_than_progress.wait(), self._pause_seconds)
                 is_first = False
                 await watcher.news.wait()
         finally:
@@ -255,6 +258,7 @@ class _Watcher:
     """The names by which it knows models."""
 
     news: asyncio.Event = field(default_factory=asyncio.Event)
+    more_than_progress: asyncio.Event = field(default_factory=asyncio.Event)
     num_changes_seen: int = -1
     _paths: set[Path] = field(default_factory=set)
     _names: set[str] = field(default_factory=set)
@@ -270,6 +274,8 @@ class _Watcher:
         self.dirty.update(changed)
         self.dirty -= {path for path in changed if path not in listed and path not in self.told}
         self.news.set()
+        if not all(path in listed and listed[path].is_loading for path in changed):
+            self.more_than_progress.set()
 
     def take(self, listed: Mapping[Path, ModelView], pool: Pool) -> News:
         """All that it is to be told now."""

@@ -49,6 +49,30 @@ class TestWatch:
         await roster.refresh()
         assert await has_nothing_to_say(watch)
 
+    async def test_progress_is_told_less_often_than_everything_else(
+        self, resolver: FakeResolver, pool: Any
+    ) -> None:
+        a, b = resolver.found = [entry_of("a"), entry_of("b")]
+        roster = Roster(
+            resolver, pool, lambda name, is_ready: None, NEVER_SECONDS, pause_seconds=NEVER_SECONDS
+        )  # type: ignore[arg-type]
+        pool.on_change = roster.note
+        watch = roster.watch()
+        await read(watch)
+        pool.put(a, State.LOADING)
+        assert await read(watch) == ({"a": State.LOADING}, ())
+        reading = asyncio.ensure_future(read(watch))
+        for share in (0.25, 0.5):
+            pool.put(a, State.LOADING, load_progress=share)
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert not reading.done()
+        pool.put(b, State.FAILED)
+        assert await reading == ({"a": State.LOADING, "b": "no tensors"}, ())
+        pool.put(a, State.READY)
+        assert await read(watch) == ({"a": State.READY}, ())
+        await roster.close()
+
     async def test_the_first_news_comes_even_where_there_is_nothing(self, roster: Roster) -> None:
         watch = roster.watch()
         assert await read(watch) == ({}, ())
