@@ -1,6 +1,10 @@
 """What holds for all tests."""
 
 import os
+import signal
 
 # gRPC's C core reads it when it is first imported: connections that close are no news in tests.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+# A job in the background is started with Ctrl-C ignored, and so are all programs that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)

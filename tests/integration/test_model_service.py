@@ -282,5 +282,8 @@ def test_the_command_watches(server: RunningServer, as_json: bool) -> None:
         assert any(("MODEL_STATE_LOADING" if as_json else "smollm2 loading ") in line for line in seen)
         assert not as_json or all(json.loads(line)["models"] for line in seen)
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        try:
+            assert process.wait(60) == 130
+        finally:
+            process.kill()
         assert process.stderr.read() == ""
