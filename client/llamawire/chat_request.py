@@ -53,12 +53,15 @@ class ChatOptions(TypedDict, total=False):
     """"none", "minimal", "low", "medium", "high" or the enum."""
     chat_template_kwargs: Mapping[str, Any] | struct_pb2.Struct | None
     prediction: str | Mapping[str, Any] | chat_pb2.Prediction | None
+    """What the answer will mostly be: its text, {"type": "content", "content": …} or a proto."""
     user: str | None
     metadata: Mapping[str, str] | None
     """The request's own notes. What rides beside the call is `call_metadata`."""
     wait_for_model: bool | None
     """Whether to wait for a model that is not loaded. False: the call raises UnavailableError at once, and is not
     tried again, while the model is being loaded."""
+    priority: int | None
+    """Where the request stands in the model's line: lower goes first, and a step is worth ten seconds of waiting."""
 
 
 def request(

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18llamawire/v1/usage.proto\x12\x0cllamawire.v1\x1a\x1egoogle/protobuf/duration.proto\"\x9e\x02\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12\x14\n\x0ctotal_tokens\x18\x03 \x01(\r\x12\x1f\n\x17prompt_cache_hit_tokens\x18\x04 \x01(\r\x12 \n\x18prompt_cache_miss_tokens\x18\x05 \x01(\r\x12@\n\x15prompt_tokens_details\x18\x06 \x01(\x0b\x32!.llamawire.v1.PromptTokensDetails\x12H\n\x19\x63ompletion_tokens_details\x18\x07 \x01(\x0b\x32%.llamawire.v1.CompletionTokensDetails\"B\n\x13PromptTokensDetails\x12\x15\n\rcached_tokens\x18\x01 \x01(\r\x12\x14\n\x0c\x61udio_tokens\x18\x02 \x01(\r\"\x91\x01\n\x17\x43ompletionTokensDetails\x12\x18\n\x10reasoning_tokens\x18\x01 \x01(\r\x12\x14\n\x0c\x61udio_tokens\x18\x02 \x01(\r\x12\"\n\x1a\x61\x63\x63\x65pted_prediction_tokens\x18\x03 \x01(\r\x12\"\n\x1arejected_prediction_tokens\x18\x04 \x01(\r\"\xec\x01\n\x07Timings\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nmodel_load\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06prompt\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0b\x66irst_token\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\ngeneration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Durationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18llamawire/v1/usage.proto\x12\x0cllamawire.v1\x1a\x1egoogle/protobuf/duration.proto\"\x9e\x02\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12\x14\n\x0ctotal_tokens\x18\x03 \x01(\r\x12\x1f\n\x17prompt_cache_hit_tokens\x18\x04 \x01(\r\x12 \n\x18prompt_cache_miss_tokens\x18\x05 \x01(\r\x12@\n\x15prompt_tokens_details\x18\x06 \x01(\x0b\x32!.llamawire.v1.PromptTokensDetails\x12H\n\x19\x63ompletion_tokens_details\x18\x07 \x01(\x0b\x32%.llamawire.v1.CompletionTokensDetails\"B\n\x13PromptTokensDetails\x12\x15\n\rcached_tokens\x18\x01 \x01(\r\x12\x14\n\x0c\x61udio_tokens\x18\x02 \x01(\r\"\xcf\x01\n\x17\x43ompletionTokensDetails\x12\x18\n\x10reasoning_tokens\x18\x01 \x01(\r\x12\x14\n\x0c\x61udio_tokens\x18\x02 \x01(\r\x12\"\n\x1a\x61\x63\x63\x65pted_prediction_tokens\x18\x03 \x01(\r\x12\"\n\x1arejected_prediction_tokens\x18\x04 \x01(\r\x12\x1d\n\x15\x61\x63\x63\x65pted_draft_tokens\x18\x05 \x01(\r\x12\x1d\n\x15rejected_draft_tokens\x18\x06 \x01(\r\"\xec\x01\n\x07Timings\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nmodel_load\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06prompt\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0b\x66irst_token\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\ngeneration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Durationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,7 +37,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROMPTTOKENSDETAILS']._serialized_start=363
   _globals['_PROMPTTOKENSDETAILS']._serialized_end=429
   _globals['_COMPLETIONTOKENSDETAILS']._serialized_start=432
-  _globals['_COMPLETIONTOKENSDETAILS']._serialized_end=577
-  _globals['_TIMINGS']._serialized_start=580
-  _globals['_TIMINGS']._serialized_end=816
+  _globals['_COMPLETIONTOKENSDETAILS']._serialized_end=639
+  _globals['_TIMINGS']._serialized_start=642
+  _globals['_TIMINGS']._serialized_end=878
 # @@protoc_insertion_point(module_scope)

@@ -90,6 +90,8 @@ class CompletionTokensDetails(google.protobuf.message.Message):
     AUDIO_TOKENS_FIELD_NUMBER: builtins.int
     ACCEPTED_PREDICTION_TOKENS_FIELD_NUMBER: builtins.int
     REJECTED_PREDICTION_TOKENS_FIELD_NUMBER: builtins.int
+    ACCEPTED_DRAFT_TOKENS_FIELD_NUMBER: builtins.int
+    REJECTED_DRAFT_TOKENS_FIELD_NUMBER: builtins.int
     reasoning_tokens: builtins.int
     """Tokens spent on reasoning, before or between the text meant for the user."""
     audio_tokens: builtins.int
@@ -98,6 +100,10 @@ class CompletionTokensDetails(google.protobuf.message.Message):
     """Tokens of the caller's `prediction` that became part of the answer."""
     rejected_prediction_tokens: builtins.int
     """Tokens of the caller's `prediction` that did not."""
+    accepted_draft_tokens: builtins.int
+    """Tokens that were guessed, from the prompt, the prediction or a draft model, and became part of the answer."""
+    rejected_draft_tokens: builtins.int
+    """Tokens that were guessed and did not."""
     def __init__(
         self,
         *,
@@ -105,8 +111,10 @@ class CompletionTokensDetails(google.protobuf.message.Message):
         audio_tokens: builtins.int = ...,
         accepted_prediction_tokens: builtins.int = ...,
         rejected_prediction_tokens: builtins.int = ...,
+        accepted_draft_tokens: builtins.int = ...,
+        rejected_draft_tokens: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["accepted_prediction_tokens", b"accepted_prediction_tokens", "audio_tokens", b"audio_tokens", "reasoning_tokens", b"reasoning_tokens", "rejected_prediction_tokens", b"rejected_prediction_tokens"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["accepted_draft_tokens", b"accepted_draft_tokens", "accepted_prediction_tokens", b"accepted_prediction_tokens", "audio_tokens", b"audio_tokens", "reasoning_tokens", b"reasoning_tokens", "rejected_draft_tokens", b"rejected_draft_tokens", "rejected_prediction_tokens", b"rejected_prediction_tokens"]) -> None: ...
 
 global___CompletionTokensDetails = CompletionTokensDetails
 

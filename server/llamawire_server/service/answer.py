@@ -135,7 +135,12 @@ def _usage(completed: Completed) -> usage_pb2.Usage:
         prompt_cache_hit_tokens=completed.num_cached_tokens,
         prompt_cache_miss_tokens=completed.num_prompt_tokens - completed.num_cached_tokens,
         prompt_tokens_details=usage_pb2.PromptTokensDetails(cached_tokens=completed.num_cached_tokens),
-        completion_tokens_details=usage_pb2.CompletionTokensDetails(),
+        completion_tokens_details=usage_pb2.CompletionTokensDetails(
+            accepted_prediction_tokens=completed.num_accepted_prediction_tokens,
+            rejected_prediction_tokens=completed.num_rejected_prediction_tokens,
+            accepted_draft_tokens=completed.num_accepted_draft_tokens,
+            rejected_draft_tokens=completed.num_rejected_draft_tokens,
+        ),
     )
 
 

@@ -178,7 +178,8 @@ class LocalService:
             validation.check_against_model(
                 request, vocabulary_size=worker.facts.vocabulary_size, parallel=worker.facts.parallel
             )
-            generate = build_generate(request, worker.next_request_id(), lease.entry.settings.defaults)
+            defaults = lease.entry.settings.defaults
+            generate = build_generate(request, worker.next_request_id(), defaults, clock.deadline)
             steps = worker.events(generate, clock.remaining_seconds())
             try:
                 yield Answer(lease, generate.num_choices, arrived), steps
@@ -223,8 +224,9 @@ class Clock:
     """What is left of a caller's deadline."""
 
     def __init__(self, timeout_seconds: float | None) -> None:
-        self._end = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        self.deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        """By time.monotonic; None where there is none."""
 
     def remaining_seconds(self) -> float | None:
         """Seconds left, 0 at least; None where there is no deadline."""
-        return None if self._end is None else max(0.0, self._end - time.monotonic())
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())

@@ -35,9 +35,12 @@ EFFORT_NAMES = {
 
 
 def build_generate(
-    request: chat_pb2.ChatCompletionRequest, request_id: int, defaults: SamplingDefaults
+    request: chat_pb2.ChatCompletionRequest,
+    request_id: int,
+    defaults: SamplingDefaults,
+    deadline: float | None = None,
 ) -> Generate:
-    """The request with every absent field at the model's default."""
+    """The request with every absent field at the model's default. deadline: the caller's, by time.monotonic."""
 
     def given(name: Any, default: float) -> Any:
         return getattr(request, name) if request.HasField(name) else default
@@ -63,6 +66,9 @@ def build_generate(
         num_choices=given("n", 1),
         stops=list(request.stop),
         stop_token_ids=list(request.stop_token_ids),
+        priority=request.priority,
+        deadline=deadline,
+        prediction=request.prediction.content,
     )
 
 

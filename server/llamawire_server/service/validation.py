@@ -26,6 +26,7 @@ MAX_TOKENS = 1024 * 1024
 MAX_STOP_BYTES = 1024
 MAX_NAME_BYTES = 256
 MAX_USER_BYTES = 512
+MAX_PREDICTION_BYTES = 1024 * 1024
 MAX_METADATA_ENTRIES = 16
 MAX_TOP_LOGPROBS = 20
 MAX_WATCHED_NAMES = 256
@@ -44,6 +45,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "max_tokens": (1, None),
     "n": (1, MAX_CHOICES),
     "top_logprobs": (0, MAX_TOP_LOGPROBS),
+    "priority": (-100, 100),
 }
 
 Violations = Iterable[FieldViolation]
@@ -117,6 +119,8 @@ def _chat_violations(request: chat_pb2.ChatCompletionRequest) -> Violations:
     yield from _tools(request)
     if len(request.user.encode()) > MAX_USER_BYTES:
         yield FieldViolation("user", f"is longer than {MAX_USER_BYTES} bytes")
+    if len(request.prediction.content.encode()) > MAX_PREDICTION_BYTES:
+        yield FieldViolation("prediction.content", f"is longer than {MAX_PREDICTION_BYTES} bytes")
     if len(request.metadata) > MAX_METADATA_ENTRIES:
         yield FieldViolation("metadata", f"has more than {MAX_METADATA_ENTRIES} entries")
 

@@ -85,6 +85,8 @@ def usage(source: usage_pb2.Usage) -> Json:
             "audio_tokens": completion.audio_tokens,
             "accepted_prediction_tokens": completion.accepted_prediction_tokens,
             "rejected_prediction_tokens": completion.rejected_prediction_tokens,
+            "accepted_draft_tokens": completion.accepted_draft_tokens,
+            "rejected_draft_tokens": completion.rejected_draft_tokens,
         },
     }
 

@@ -368,6 +368,9 @@ class ChatCompletionRequest(RequestModel):
     wait_for_model: bool | None = None
     """Whether to wait for a model that is not loaded; false: a 503 at once, while it is being loaded. Default true.
     llamawire's own."""
+    priority: Int32 | None = None
+    """Where the request stands in the model's line: lower goes first, and one step is worth ten seconds of waiting.
+    [-100, 100] vLLM's and llamawire's own."""
     prediction: Prediction | None = None
     user: str | None = None
     """Names the end user. Accepted; has no effect."""

@@ -62,6 +62,10 @@ class CompletionTokensDetails(ResponseModel):
     audio_tokens: int
     accepted_prediction_tokens: int
     rejected_prediction_tokens: int
+    accepted_draft_tokens: int
+    """Guessed, from the prompt, the prediction or a draft model, and part of the answer. llamawire's own."""
+    rejected_draft_tokens: int
+    """Guessed, and no part of it. llamawire's own."""
 
 
 class Usage(ResponseModel):

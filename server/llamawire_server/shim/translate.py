@@ -27,6 +27,7 @@ _SAME = (
     "top_logprobs",
     "parallel_tool_calls",
     "wait_for_model",
+    "priority",
 )
 
 # Protocol buffers refuse messages that are nested deeper than 100; a level of a Struct takes three.

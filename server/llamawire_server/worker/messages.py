@@ -62,6 +62,15 @@ class Generate(msgspec.Struct, frozen=True, tag=True):
     num_choices: int
     stops: list[str]
     stop_token_ids: list[int]
+    priority: int = 0
+    """Lower goes first; one step is worth ten seconds of waiting."""
+
+    deadline: float | None = None
+    """When its caller stops waiting, by time.monotonic; None: never."""
+
+    prediction: str = ""
+    """What the caller believes the answer will mostly be."""
+
     progress: Progress | None = None
     """Where it goes on; None for a request that begins."""
 
@@ -171,6 +180,14 @@ class Completed(msgspec.Struct, frozen=True, tag=True):
     queue_seconds: float
     prompt_seconds: float
     generation_seconds: float
+    num_accepted_prediction_tokens: int = 0
+    """Tokens of the caller's prediction that became part of the answer."""
+    num_rejected_prediction_tokens: int = 0
+    """Tokens of it that were tried and did not."""
+    num_accepted_draft_tokens: int = 0
+    """Tokens guessed in any way, the prediction's included, that became part of the answer."""
+    num_rejected_draft_tokens: int = 0
+    """Tokens guessed in any way that did not."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

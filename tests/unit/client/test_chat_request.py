@@ -58,6 +58,7 @@ def test_every_option_arrives():
         user="someone",
         metadata={"team": "a"},
         wait_for_model=False,
+        priority=-3,
     )
 
     names = {field.name for field, _ in built.ListFields()}
@@ -69,6 +70,7 @@ def test_every_option_arrives():
     assert built.reasoning_effort == chat_pb2.REASONING_EFFORT_LOW
     assert built.chat_template_kwargs["enable_thinking"] is False
     assert built.prediction.content == "hello"
+    assert built.priority == -3
 
 
 def test_options_take_the_place_of_a_proto_s_fields_and_leave_it_alone():

@@ -23,6 +23,10 @@ COMPLETED = Completed(
     queue_seconds=0.25,
     prompt_seconds=0.5,
     generation_seconds=2,
+    num_accepted_prediction_tokens=11,
+    num_rejected_prediction_tokens=12,
+    num_accepted_draft_tokens=13,
+    num_rejected_draft_tokens=14,
 )
 
 
@@ -66,7 +70,9 @@ def test_usage_and_timings(lease: Any) -> None:
     assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (10, 7, 17)
     assert (usage.prompt_cache_hit_tokens, usage.prompt_cache_miss_tokens) == (4, 6)
     assert usage.prompt_tokens_details.cached_tokens == 4
-    assert usage.HasField("completion_tokens_details")
+    details = usage.completion_tokens_details
+    assert (details.accepted_prediction_tokens, details.rejected_prediction_tokens) == (11, 12)
+    assert (details.accepted_draft_tokens, details.rejected_draft_tokens) == (13, 14)
     assert timings.queue.ToMilliseconds() == 250
     assert timings.model_load.ToMilliseconds() == 1500
     assert timings.prompt.ToMilliseconds() == 500

@@ -182,6 +182,10 @@ async def test_a_deadline_covers_the_load_and_the_answer(
     assert before is not None
     assert after is not None
     assert 0 < after <= before <= 50
+    # The worker is told by when, as it decides itself what can still be done.
+    with_deadline, without = worker.requests
+    assert with_deadline.arrived < with_deadline.deadline <= with_deadline.arrived + 50
+    assert without.deadline is None
 
 
 async def test_who_does_not_wait_for_a_model_says_so_to_the_pool(

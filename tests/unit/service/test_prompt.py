@@ -75,6 +75,14 @@ def test_what_is_given_is_passed_on() -> None:
     assert (generate.sampling.seed, generate.sampling.logit_bias) == (-7, {2: -100, 1: 0.5})
 
 
+def test_what_says_how_it_is_computed_is_passed_on() -> None:
+    request = chat(priority=-3, prediction={"content": "so"})
+    generate = build_generate(request, 1, OTHER, 12.5)
+    assert (generate.priority, generate.prediction, generate.deadline) == (-3, "so", 12.5)
+    plain = build_generate(chat(), 1, OTHER)
+    assert (plain.priority, plain.prediction, plain.deadline) == (0, "", None)
+
+
 def test_without_a_seed_every_request_has_another() -> None:
     seeds = {build_generate(chat(), 1, OTHER).sampling.seed for _ in range(8)}
     assert len(seeds) > 1

@@ -76,6 +76,8 @@ def test_all_bad_fields_are_named_at_once() -> None:
         chat_template_kwargs={"x": math.inf},
         reasoning_effort=99,  # type: ignore[arg-type]
         user="é" * 257,
+        prediction={"content": "é" * (512 * 1024) + "x"},
+        priority=101,
         metadata={str(number): "" for number in range(17)},
     )
     found = complaints(request)
@@ -103,6 +105,8 @@ def test_all_bad_fields_are_named_at_once() -> None:
         "chat_template_kwargs.x",
         "reasoning_effort",
         "user",
+        "prediction.content",
+        "priority",
         "metadata",
     }
     with pytest.raises(ServiceError) as caught:
@@ -120,8 +124,9 @@ BOUNDS = {
     "presence_penalty": (-2, 2),
     "max_tokens": (1, math.inf),
     "n": (1, 256),
+    "priority": (-100, 100),
 }
-WHOLE = {"top_k", "max_tokens", "n"}
+WHOLE = {"top_k", "max_tokens", "n", "priority"}
 
 
 @pytest.mark.parametrize("name", BOUNDS)
@@ -129,7 +134,7 @@ WHOLE = {"top_k", "max_tokens", "n"}
 def test_a_number_is_taken_where_it_is_within_its_bounds(name: str, data: st.DataObject) -> None:
     low, high = BOUNDS[name]
     value = data.draw(
-        INT32 | st.integers(-1, 300) if name in WHOLE else FLOAT32 | st.sampled_from([low, high])
+        INT32 | st.integers(-200, 300) if name in WHOLE else FLOAT32 | st.sampled_from([low, high])
     )
     assert refused_fields(**{name: value}) == (set() if low <= value <= high else {name})
 
@@ -261,10 +266,11 @@ def test_what_can_not_be_done_is_refused_after_all_that_is_wrong(case: str) -> N
         {"response_format": {"text": {}}},
         {"response_format": {}},
         {"logprobs": False},
-        {"prediction": {"content": "x"}},
+        {"prediction": {"content": "é" * (512 * 1024)}},
+        {"priority": -100},
         {"reasoning_effort": chat_pb2.REASONING_EFFORT_HIGH},
     ],
-    ids=str,
+    ids=lambda fields: str(fields)[:80],
 )
 def test_what_changes_nothing_is_taken(fields: dict[str, Any]) -> None:
     validation.check_chat_request(chat(**fields))

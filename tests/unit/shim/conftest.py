@@ -144,7 +144,13 @@ class Script:
         prompt_cache_hit_tokens=3,
         prompt_cache_miss_tokens=4,
         prompt_tokens_details=usage_pb2.PromptTokensDetails(cached_tokens=3),
-        completion_tokens_details=usage_pb2.CompletionTokensDetails(reasoning_tokens=1),
+        completion_tokens_details=usage_pb2.CompletionTokensDetails(
+            reasoning_tokens=1,
+            accepted_prediction_tokens=5,
+            rejected_prediction_tokens=6,
+            accepted_draft_tokens=8,
+            rejected_draft_tokens=9,
+        ),
     )
 
     @staticmethod

@@ -41,7 +41,14 @@ USAGES = st.builds(
     prompt_cache_hit_tokens=UINT32,
     prompt_cache_miss_tokens=UINT32,
     prompt_tokens_details=st.builds(usage_pb2.PromptTokensDetails, cached_tokens=UINT32),
-    completion_tokens_details=st.builds(usage_pb2.CompletionTokensDetails, reasoning_tokens=UINT32),
+    completion_tokens_details=st.builds(
+        usage_pb2.CompletionTokensDetails,
+        reasoning_tokens=UINT32,
+        accepted_prediction_tokens=UINT32,
+        rejected_prediction_tokens=UINT32,
+        accepted_draft_tokens=UINT32,
+        rejected_draft_tokens=UINT32,
+    ),
 )
 
 

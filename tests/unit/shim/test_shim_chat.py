@@ -56,8 +56,10 @@ async def test_a_whole_answer(http: httpx.AsyncClient, service, script, chat_bod
             "completion_tokens_details": {
                 "reasoning_tokens": 1,
                 "audio_tokens": 0,
-                "accepted_prediction_tokens": 0,
-                "rejected_prediction_tokens": 0,
+                "accepted_prediction_tokens": 5,
+                "rejected_prediction_tokens": 6,
+                "accepted_draft_tokens": 8,
+                "rejected_draft_tokens": 9,
             },
         },
         "timings": {

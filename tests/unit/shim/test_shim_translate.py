@@ -100,7 +100,7 @@ CHOICES = st.one_of(
 NUMBERS = {
     **dict.fromkeys(["temperature", "top_p", "min_p", "repeat_penalty"], FLOAT32),
     **dict.fromkeys(["frequency_penalty", "presence_penalty"], FLOAT32),
-    **dict.fromkeys(["top_k", "max_tokens", "n", "top_logprobs"], INT32),
+    **dict.fromkeys(["top_k", "max_tokens", "n", "top_logprobs", "priority"], INT32),
     **dict.fromkeys(["logprobs", "parallel_tool_calls", "wait_for_model"], st.booleans()),
     "seed": st.integers(-(2**63), 2**63 - 1),
 }
