@@ -60,6 +60,23 @@ class ModelSettings:
     kv_cache_tokens: int | None = None
     """Room of the KV cache that all sequences share, in tokens. None: two full contexts."""
 
+    token_interval_seconds: float = 0.2
+    """What a step may last at most, about, while others' prompts are computed beside running streams: what they wait
+    for their next token. [0.001, 60]"""
+
+    max_queued_tokens: int = 1_000_000
+    """Prompt tokens that may wait at the model; more is refused."""
+
+    prompt_cache: bool = True
+    """Whether what was computed is kept for later requests that begin alike."""
+
+    prompt_lookup: bool = True
+    """Whether text that repeats the prompt is guessed from it, a few tokens at once; costs nothing where it doesn't
+    pay."""
+
+    draft_model: Path | None = None
+    """A small model of the same vocabulary that guesses ahead: its GGUF file. None: there is none."""
+
     threads: int | None = None
     """Threads that compute, at most: fewer while other programs need the cores. None: one for each usable core."""
 
@@ -123,7 +140,7 @@ class PoolSettings:
     max_loaded_models: int | None = None
     """How many models may be loaded at once. None: as many as the memory budget holds."""
 
-    max_queued_requests: int = 256
+    max_queued_requests: int = 1024
     """Requests that may wait at one model beyond the ones being answered."""
 
     load_timeout_seconds: float = 600.0

@@ -6,6 +6,7 @@ import asyncio
 import select
 import socket
 import struct
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -15,7 +16,21 @@ RECEIVE_BYTES = 1 << 18
 
 T = TypeVar("T")
 
-_encoder = msgspec.msgpack.Encoder()
+
+def _encode(value: object) -> str:
+    """What MessagePack has no form for: of all that is sent, a path in the settings of a model."""
+    if isinstance(value, Path):
+        return str(value)
+    raise NotImplementedError
+
+
+def _decode(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_encode)
 
 
 def frame(message: msgspec.Struct) -> bytes:
@@ -43,7 +58,7 @@ class Inbox(Generic[T]):
 
     def __init__(self, connection: socket.socket, kind: Any) -> None:
         self._connection = connection
-        self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(kind)
+        self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(kind, dec_hook=_decode)
         self._buffer = bytearray()
 
     def receive(self, *, wait: bool) -> list[T]:

@@ -69,6 +69,11 @@ def test_everything_an_entry_can_say(load, tmp_path):
           context_length: 4096
           parallel: 4
           kv_cache_tokens: 16384
+          token_interval_seconds: 0.05
+          max_queued_tokens: 5000
+          prompt_cache: false
+          prompt_lookup: no
+          draft_model: small/draft.gguf
           threads: 2
           gpu_layers: 0
           chat_template: "{{ messages }}"
@@ -95,6 +100,11 @@ def test_everything_an_entry_can_say(load, tmp_path):
         context_length=4096,
         parallel=4,
         kv_cache_tokens=16384,
+        token_interval_seconds=0.05,
+        max_queued_tokens=5000,
+        prompt_cache=False,
+        prompt_lookup=False,
+        draft_model=tmp_path / "small" / "draft.gguf",
         threads=2,
         gpu_layers=0,
         chat_template="{{ messages }}",
@@ -433,6 +443,13 @@ OUT_OF_RANGE = [
     ("parallel", "0", "[1, 256]"),
     ("parallel", "257", "[1, 256]"),
     ("kv_cache_tokens", "0", "[1, "),
+    ("token_interval_seconds", "0", "[0.001, 60]"),
+    ("token_interval_seconds", "100ms", "must be a number of seconds, not text: '100ms'"),
+    ("max_queued_tokens", "0", "[1, "),
+    ("prompt_cache", "1", "must be true or false, not a whole number"),
+    ("prompt_lookup", "'on'", "must be true or false, not text"),
+    ("draft_model", "true", "must be text, not true or false"),
+    ("draft_model", "''", "is empty"),
     ("threads", "0", "[1, "),
     ("gpu_layers", "-2", "[-1, "),
     ("keep_alive", ".nan", "must be a finite number"),

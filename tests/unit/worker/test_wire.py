@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from llamawire_server.worker.messages import Cancel, Detokenize, Request
+from llamawire_server.config import ModelSettings
+from llamawire_server.worker.messages import Cancel, Detokenize, Request, WorkerSetup
 from llamawire_server.worker.wire import ConnectionClosedError, Inbox, frame, read_frame
 
 MESSAGES = [Cancel(1), Detokenize(2, list(range(5000)), unparse_special=False), Cancel(3)]
@@ -52,6 +54,14 @@ def test_the_other_sides_end_is_noticed(pair: tuple[socket.socket, socket.socket
     for wait in (True, False):
         with pytest.raises(ConnectionClosedError):
             inbox.receive(wait=wait)
+
+
+def test_a_worker_gets_its_settings_as_they_are(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    settings = ModelSettings(draft_model=Path("/models/draft.gguf"), prompt_cache=False, keep_alive=2.5)
+    setup = WorkerSetup("/models/a.gguf", settings, None)
+    ours.sendall(frame(setup))
+    assert Inbox[WorkerSetup](theirs, WorkerSetup).receive(wait=True) == [setup]
 
 
 async def test_the_parent_reads_bodies_until_the_end(pair: tuple[socket.socket, socket.socket]) -> None:
