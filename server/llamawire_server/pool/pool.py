@@ -84,15 +84,21 @@ class Pool:
         # Taken before the first await that follows: a model on its way in is leased already.
         self._enter(slot)
         slot.num_leases += 1
+        place = slot.num_leases
+        ready_at: float | None = None
         try:
             has_to_wait = slot.stage is not Stage.READY
             while slot.stage is not Stage.READY:
                 await self._wait(slot, slot.moves, patience)
             assert slot.worker is not None
             slot.wanted_until = 0.0
-            waited_seconds = time.monotonic() - started if has_to_wait else 0.0
+            ready_at = time.monotonic()
+            waited_seconds = ready_at - started if has_to_wait else 0.0
             yield Lease(slot.entry, slot.worker, slot.fingerprint, waited_seconds)
         finally:
+            if ready_at is not None:
+                held_seconds = time.monotonic() - ready_at
+                slot.turnover.note(held_seconds, place, slot.entry.settings.parallel)
             slot.num_leases -= 1
             self._slots.note_leaving(slot, comes_back=True)
 
@@ -229,12 +235,17 @@ class Pool:
 
     def _check_queue(self, slot: Slot) -> None:
         """A model's requests are bounded while it is loaded or started again, too. Raises ServiceError."""
-        if slot.num_leases >= slot.entry.settings.parallel + self._settings.max_queued_requests:
-            raise ServiceError(
-                Condition.BUSY,
-                "QUEUE_FULL",
-                f"{slot.num_leases} requests wait at model '{slot.entry.name}', as many as may",
-            )
+        parallel, max_queued = slot.entry.settings.parallel, self._settings.max_queued_requests
+        if slot.num_leases < parallel + max_queued:
+            return
+        # Not the next place alone: many may have been sent away. Half of the line has room for half as many again.
+        num_leaving = slot.num_leases - parallel - max_queued // 2
+        raise ServiceError(
+            Condition.BUSY,
+            "QUEUE_FULL",
+            f"{slot.num_leases} requests wait at model '{slot.entry.name}', as many as may",
+            retry_seconds=slot.turnover.seconds_until(max(1, num_leaving), parallel),
+        )
 
     def _check_line(self) -> None:
         """Nobody gets past who is in line: who comes while it is full would only make it longer."""

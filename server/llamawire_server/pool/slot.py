@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from llamawire_server.errors import ServiceError
 from llamawire_server.models.resolver import ModelEntry
+from llamawire_server.pool.turnover import Turnover
 
 if TYPE_CHECKING:
     from llamawire_server.worker.supervisor import Supervisor
@@ -97,6 +98,9 @@ class Slot:
     """Requests that hold it, or wait for it."""
     num_loaders: int = 0
     """Callers who only want it to be loaded, and wait for that."""
+
+    turnover: Turnover = field(default_factory=Turnover)
+    """How fast its line moves."""
 
     names: set[str] = field(default_factory=set)
     """Every name under which it was asked for, normalised."""

@@ -198,6 +198,8 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     reason: str
     message: str
     field: str = ""
+    retry_seconds: float | None = None
+    """When it may go better; None: what the condition says of it."""
 
 
 class Tokens(msgspec.Struct, frozen=True, tag=True):

@@ -304,9 +304,18 @@ class Supervisor:
     def _end_with(self, error: ServiceError) -> None:
         self._ending = error
         for request_id, ticket in self._tickets.items():
-            ticket.mailbox.put(Failed(request_id, error.condition.name, error.reason, error.message))
+            name, retry_seconds = error.condition.name, error.retry_seconds
+            ticket.mailbox.put(
+                Failed(request_id, name, error.reason, error.message, retry_seconds=retry_seconds)
+            )
 
 
 def _error(failed: Failed) -> ServiceError:
     violations = (FieldViolation(failed.field, failed.message),) if failed.field else ()
-    return ServiceError(Condition[failed.condition], failed.reason, failed.message, violations=violations)
+    return ServiceError(
+        Condition[failed.condition],
+        failed.reason,
+        failed.message,
+        violations=violations,
+        retry_seconds=failed.retry_seconds,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from pool_fakes import (
@@ -22,6 +23,7 @@ from pool_fakes import (
 
 from llamawire_server.config import ModelSettings
 from llamawire_server.errors import Condition, engine_fault
+from llamawire_server.pool import pool as pool_module
 from llamawire_server.pool.pool import MAX_NAMES_KEPT, Pool, State
 
 NUM_CALLERS = 48
@@ -450,4 +452,24 @@ async def test_only_so_many_requests_wait_at_one_model(
         gate.set()
         for caller in callers:
             await caller.leased()
+        await leave_all(callers)
+
+
+async def test_who_is_sent_away_is_told_how_long_the_line_takes(
+    run_pool: RunPool, resolver: StubResolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(pool_module, "time", SimpleNamespace(monotonic=lambda: now))
+    resolver.add("a", settings=ModelSettings(parallel=2))
+    async with run_pool(max_queued_requests=4) as (pool, _):
+        callers = [Caller(pool, "a") for _ in range(6)]
+        for caller in callers:
+            await caller.leased()
+        assert (await refused(use(pool, "a"))).retry_after_seconds == 1, "nothing is known yet"
+        now += 30
+        await callers.pop(0).leave()
+        callers.append(Caller(pool, "a"))
+        await callers[-1].leased()
+        # Two of the four that wait have to go, and two are answered in 30 seconds.
+        assert (await refused(use(pool, "a"))).retry_after_seconds == 30
         await leave_all(callers)

@@ -19,6 +19,7 @@ from llamawire_server.worker.messages import (
     Completed,
     Event,
     Events,
+    Failed,
     Generate,
     Loaded,
     LoadFailed,
@@ -136,6 +137,9 @@ def main() -> None:
                 end_by(int(request.text.split()[1]))
             elif isinstance(request, Tokenize) and request.text == "grow":
                 connection.sendall(frame(Memory(8)) + frame(Events([Tokens(request.request_id, [], [])])))
+            elif isinstance(request, Tokenize) and request.text == "busy":
+                busy = Failed(request.request_id, "BUSY", "DEADLINE_UNREACHABLE", "late", retry_seconds=7.5)
+                connection.sendall(frame(Events([busy])))
             elif isinstance(request, Tokenize) and request.text == "nonsense":
                 connection.sendall(b"\0\0\0\1\xc1")
             elif isinstance(request, Tokenize) and request.text == "do not end":

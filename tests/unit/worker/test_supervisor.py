@@ -402,6 +402,13 @@ async def test_memory_that_has_grown_is_told(start: Starter, worker: Supervisor)
     assert start.news == ["8 bytes"]
 
 
+async def test_a_worker_that_refuses_says_when_to_come_back(worker: Supervisor) -> None:
+    request = Tokenize(worker.next_request_id(), "busy", add_special=False, parse_special=False)
+    error = await refused(worker.ask(request, Tokens))
+    assert (error.condition, error.reason) == (Condition.BUSY, "DEADLINE_UNREACHABLE")
+    assert error.retry_after_seconds == 7.5
+
+
 async def test_a_worker_that_sends_nonsense_is_replaced(start: Starter, worker: Supervisor) -> None:
     stream = Stream(worker)
     error = await refused(ask(worker, "nonsense"))
