@@ -51,7 +51,8 @@ from llamawire_server.worker.messages import (
     Tokens,
     WorkerSetup,
 )
-from llamawire_server.worker.wire import ConnectionClosedError, Inbox, frame
+from llamawire_server.worker.outbox import Outbox
+from llamawire_server.worker.wire import ConnectionClosedError, Inbox
 
 log = logging.getLogger("llamawire_server.worker")
 
@@ -67,9 +68,9 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 class Worker:
     """A loaded model and the requests that it answers."""
 
-    def __init__(self, setup: WorkerSetup, connection: socket.socket) -> None:
+    def __init__(self, setup: WorkerSetup, outbox: Outbox) -> None:
         """Load the model, reporting progress. Raises ModelLoadError."""
-        self._connection = connection
+        self._outbox = outbox
         self._reported_share = -1.0
         self._last_sent = self._last_measured = time.monotonic()
         engine_log = EngineLog(_log_line)
@@ -99,8 +100,13 @@ class Worker:
     def serve(self, inbox: Inbox[Request]) -> None:
         """Answer until the other side closes. Raises ConnectionClosedError then."""
         while True:
+            self._outbox.flush()
+            is_idle = not self._generations.has_work
+            if is_idle and not self._outbox.is_empty:
+                self._outbox.wait()
+                is_idle = False
             events: list[Event] = []
-            for request in inbox.receive(wait=not self._generations.has_work):
+            for request in inbox.receive(wait=is_idle):
                 events += self._take(request)
                 self._show_life()
             if self._generations.has_work:
@@ -127,9 +133,8 @@ class Worker:
             return
         self._last_measured = time.monotonic()
         memory_bytes = resident_bytes()
-        if memory_bytes >= self._memory_bytes + MEMORY_BYTES:
+        if memory_bytes >= self._memory_bytes + MEMORY_BYTES and self._send(Memory(memory_bytes)):
             self._memory_bytes = memory_bytes
-            self._send(Memory(memory_bytes))
 
     def _take(self, request: Request) -> list[Event]:
         if isinstance(request, Cancel):
@@ -180,12 +185,10 @@ class Worker:
             return False
         return True
 
-    def _send(self, message: msgspec.Struct) -> None:
-        try:
-            self._connection.sendall(frame(message))
-        except OSError as error:
-            raise ConnectionClosedError from error
+    def _send(self, message: msgspec.Struct) -> bool:
+        """False where the message was left out, as others wait before it."""
         self._last_sent = time.monotonic()
+        return self._outbox.put(message)
 
 
 def _end_with_parent() -> None:
@@ -225,11 +228,12 @@ def main() -> None:
     kinds: Any = WorkerSetup
     try:
         (setup,) = Inbox[WorkerSetup](connection, kinds).receive(wait=True)
+        outbox = Outbox(connection)
         try:
-            worker = Worker(setup, connection)
+            worker = Worker(setup, outbox)
         except ModelLoadError as error:
-            with contextlib.suppress(OSError):
-                connection.sendall(frame(LoadFailed(str(error))))
+            outbox.put(LoadFailed(str(error)))
+            outbox.drain()
             return
         worker.serve(Inbox(connection, Request))
     except ConnectionClosedError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from llamawire_server.worker.event_queue import EventQueue
 from llamawire_server.worker.messages import Event, TextDelta
 
 
@@ -13,10 +14,10 @@ def is_last(event: Event) -> bool:
 
 
 class Mailbox:
-    """The events of one request. A reader that is slower than the model finds several at once, to send as one."""
+    """The events of one request. A reader that is slower than the model finds several steps' text as one."""
 
     def __init__(self) -> None:
-        self._events: list[Event] = []
+        self._events = EventQueue()
         self._arrival = asyncio.Event()
         self._is_complete = False
 
@@ -25,12 +26,11 @@ class Mailbox:
         if self._is_complete:
             return
         self._is_complete = is_last(event)
-        self._events.append(event)
+        self._events.put(event)
         self._arrival.set()
 
     async def take(self) -> list[Event]:
         """All events that have come; waits for the first."""
         await self._arrival.wait()
         self._arrival.clear()
-        events, self._events = self._events, []
-        return events
+        return self._events.take()

@@ -18,7 +18,7 @@ COMPLETED = Completed(1, 1, 0, 1, 0, 0, 0)
 @pytest.mark.parametrize(
     ("put", "taken"),
     [
-        ([DELTA, DELTA], [DELTA, DELTA]),
+        ([DELTA, DELTA], [TextDelta(1, 0, "xx", [1, 1])]),
         ([DELTA, LATE, DELTA], [DELTA, LATE]),
         ([LATE, DELTA, COMPLETED], [LATE]),
         ([DELTA, COMPLETED, LATE], [DELTA, COMPLETED]),

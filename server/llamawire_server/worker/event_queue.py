@@ -1,0 +1,70 @@
+"""Events that wait for a slow reader, so that they take up no more room than their text does."""
+
+from __future__ import annotations
+
+import io
+
+import msgspec
+
+from llamawire_server.worker.messages import Event, TextDelta
+
+
+class _Growing:
+    """Several deltas of one choice that are to become one."""
+
+    def __init__(self, first: TextDelta) -> None:
+        self._first = first
+        self._text = io.StringIO()
+        self._text.write(first.text)
+        self._tokens = list(first.tokens)
+        self._finish_reason = first.finish_reason
+
+    def add(self, later: TextDelta) -> None:
+        self._text.write(later.text)
+        self._tokens += later.tokens
+        self._finish_reason = later.finish_reason or self._finish_reason
+
+    def delta(self) -> TextDelta:
+        return msgspec.structs.replace(
+            self._first, text=self._text.getvalue(), tokens=self._tokens, finish_reason=self._finish_reason
+        )
+
+
+class EventQueue:
+    """Events in their order; more of a choice's text joins what of it waits already.
+
+    Within a request only deltas of different choices may change places, and all other events stay where they are.
+    """
+
+    def __init__(self) -> None:
+        self._events: list[Event | _Growing] = []
+        # Where the delta is that more of a choice may join, by request and choice.
+        self._places: dict[int, dict[int, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def put(self, event: Event) -> None:
+        """Add an event."""
+        if not isinstance(event, TextDelta):
+            # What comes after it must not get before it.
+            self._places.pop(event.request_id, None)
+            self._events.append(event)
+            return
+        places = self._places.setdefault(event.request_id, {})
+        place = places.setdefault(event.index, len(self._events))
+        if place == len(self._events):
+            self._events.append(event)
+            return
+        waiting = self._events[place]
+        if isinstance(waiting, TextDelta):
+            waiting = self._events[place] = _Growing(waiting)
+        assert isinstance(waiting, _Growing)
+        waiting.add(event)
+
+    def take(self) -> list[Event]:
+        """All of it, to be sent."""
+        events = [event.delta() if isinstance(event, _Growing) else event for event in self._events]
+        self._events = []
+        self._places.clear()
+        return events

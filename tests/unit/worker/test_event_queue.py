@@ -1,0 +1,102 @@
+"""Events that wait: what may join, and what stays where it is."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llamawire_server.worker.event_queue import EventQueue
+from llamawire_server.worker.messages import Completed, Event, Started, Taken, TextDelta
+
+COMPLETED = Completed(1, 1, 0, 1, 0, 0, 0)
+
+
+def queued(*events: Event) -> list[Event]:
+    queue = EventQueue()
+    for event in events:
+        queue.put(event)
+    return queue.take()
+
+
+@pytest.mark.parametrize(
+    ("put", "taken"),
+    [
+        ([TextDelta(1, 0, "a", [1, 2])], [TextDelta(1, 0, "a", [1, 2])]),
+        (
+            [TextDelta(1, 0, "a", [1]), TextDelta(1, 0, "", [2]), TextDelta(1, 0, "b", [3], "stop")],
+            [TextDelta(1, 0, "ab", [1, 2, 3], "stop")],
+        ),
+        (
+            [TextDelta(1, 0, "a", [1]), TextDelta(1, 1, "x", [2]), TextDelta(1, 0, "b", [3]), COMPLETED],
+            [TextDelta(1, 0, "ab", [1, 3]), TextDelta(1, 1, "x", [2]), COMPLETED],
+        ),
+        (
+            [TextDelta(1, 0, "a", [1]), Taken(2), TextDelta(2, 0, "b", [1]), TextDelta(1, 0, "c", [2])],
+            [TextDelta(1, 0, "ac", [1, 2]), Taken(2), TextDelta(2, 0, "b", [1])],
+        ),
+        # Nothing gets before an event of its own request.
+        (
+            [TextDelta(1, 0, "a", [1]), Started(1, 0.5), TextDelta(1, 0, "b", [2])],
+            [TextDelta(1, 0, "a", [1]), Started(1, 0.5), TextDelta(1, 0, "b", [2])],
+        ),
+    ],
+)
+def test_text_joins_the_text_of_its_choice_that_waits(put: list[Event], taken: list[Event]) -> None:
+    assert queued(*put) == taken
+
+
+def test_what_was_taken_is_not_added_to() -> None:
+    queue = EventQueue()
+    first, second = TextDelta(1, 0, "a", [1]), TextDelta(1, 0, "b", [2])
+    queue.put(first)
+    queue.put(second)
+    queue.take()
+    queue.put(second)
+    assert queue.take() == [second]
+    assert (first.tokens, len(queue)) == ([1], 0), "what is put stays as it is"
+
+
+DELTAS = st.builds(
+    TextDelta,
+    st.integers(1, 3),
+    st.integers(0, 1),
+    st.text(max_size=3),
+    st.lists(st.integers(0, 9), max_size=2),
+    st.sampled_from(["", "stop"]),
+)
+OTHERS = st.builds(Taken, st.integers(1, 3)) | st.builds(Started, st.integers(1, 3), st.just(0.5))
+
+
+@given(st.lists(st.none() | DELTAS | OTHERS, max_size=40))
+def test_whenever_it_is_taken_every_request_has_all_that_it_had(events: list[Event | None]) -> None:
+    """None: the reader takes what is there."""
+    queue = EventQueue()
+    put: dict[tuple[int, int], list[object]] = defaultdict(list)
+    taken: dict[tuple[int, int], list[object]] = defaultdict(list)
+
+    def note(story: dict[tuple[int, int], list[object]], event: Event) -> None:
+        """A choice's story: its characters, its tokens' number in between, and its request's other events."""
+        if isinstance(event, TextDelta):
+            key = (event.request_id, event.index)
+            texts = story[key]
+            if not texts or not isinstance(texts[-1], tuple):
+                texts.append(("", [], ""))
+            text, tokens, reason = texts.pop()  # type: ignore[misc]
+            texts.append((text + event.text, tokens + event.tokens, event.finish_reason or reason))
+        else:
+            for index in (0, 1):
+                story[event.request_id, index].append(event)
+
+    for event in events:
+        if event is None:
+            for found in queue.take():
+                note(taken, found)
+        else:
+            note(put, event)
+            queue.put(event)
+    for found in queue.take():
+        note(taken, found)
+    assert taken == put
