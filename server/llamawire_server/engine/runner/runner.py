@@ -12,6 +12,7 @@ import llama_cpp
 import numpy as np
 
 from llamawire_server.engine.engine import CacheFullError, DecodeError
+from llamawire_server.engine.runner.batch_sampling import BatchSampling
 from llamawire_server.engine.runner.batches import Piece, batches
 from llamawire_server.engine.runner.model import LoadedModel
 from llamawire_server.engine.runner.sampler import Logits, Sampler
@@ -33,6 +34,7 @@ class LlamaRunner:
         self._memory: Any = llama_cpp.llama_get_memory(loaded.context)
         self._batch = Batch(loaded.limits.batch_tokens)
         self._threads = ThreadCount(loaded.threads, self._set_threads)
+        self._sampling = BatchSampling(loaded.threads)
         self._samplers: dict[Sequence, Sampler] = {}
         self._rows: dict[int, Logits] = {}
 
@@ -61,20 +63,22 @@ class LlamaRunner:
             raise CacheFullError("llama.cpp found no cells for the batch")
         if code != 0:
             raise DecodeError(f"llama_decode returned {code}")
+        sampled_from: list[tuple[Sequence, Logits]] = []
         for piece, output in outputs:
             logits = self._logits(output)
             for sequence in piece.samples:
                 if sequence is not piece.sequence:
                     llama_cpp.llama_memory_seq_cp(self._memory, piece.slot, sequence.slot, -1, -1)
-                sampled[sequence] = self._sampler(sequence).sample(sequence, logits, self._context, output)
+                sampled_from.append((sequence, logits))
+        pairs = [(self._sampler(sequence), logits) for sequence, logits in sampled_from]
+        tokens = self._sampling.sample(pairs)
+        sampled.update(zip((sequence for sequence, _ in sampled_from), tokens, strict=True))
 
     def truncate(self, slot: int, num_tokens: int) -> None:
         llama_cpp.llama_memory_seq_rm(self._memory, slot, num_tokens, -1)
 
     def forget(self, sequence: Sequence) -> None:
-        sampler = self._samplers.pop(sequence, None)
-        if sampler is not None:
-            sampler.close()
+        self._samplers.pop(sequence, None)
 
     def _set_threads(self, count: int) -> None:
         log.debug("computing with %d threads", count)
@@ -82,7 +86,8 @@ class LlamaRunner:
 
     def _sampler(self, sequence: Sequence) -> Sampler:
         sampler = self._samplers.get(sequence)
-        if sampler is None:
+        # Of a step that fails after some of it was sampled, nothing counts.
+        if sampler is None or sampler.place != sequence.num_output_tokens:
             sampler = self._samplers[sequence] = Sampler(sequence)
         return sampler
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import llama_cpp
 import numpy as np
-import numpy.typing as npt
 
-from llamawire_server.engine.sequence import SamplingParameters, Sequence
+from llamawire_server.engine.runner.logits import Logits, in_order, likeliest, without_nan
+from llamawire_server.engine.runner.penalties import Penalties, has_penalties
+from llamawire_server.engine.sequence import Sequence
 
-Logits = npt.NDArray[np.float32]
+__all__ = ["Logits", "Sampler"]
 
 _MASK_64 = 2**64 - 1
 
-# llama.cpp takes the largest 32-bit seed for "choose one yourself".
-_NUM_SEEDS = 2**32 - 1
+# Below any difference between two logits that is not 0, and no overflow when one is divided by it.
+_LOWEST_TEMPERATURE = 1e-30
 
 
 class Sampler:
-    """The sampling state of one sequence: its chain in llama.cpp, and its counts of tokens.
+    """The sampling state of one sequence: its counts of tokens, and the place that comes next.
 
     Its random numbers depend on the seed, the choice and the token's place alone, so that a sequence goes on
     anywhere as it would have gone on here.
@@ -29,89 +27,84 @@ class Sampler:
     """
 
     def __init__(self, sequence: Sequence) -> None:
+        """The state is the one after the sequence's tokens so far."""
         self._parameters = parameters = sequence.sampling
-        self._counts: dict[int, int] = {}
-        # Only repeat_penalty looks at the prompt; without it, a long one costs nothing.
-        self._num_counted_tokens = 0 if parameters.repeat_penalty != 1 else sequence.num_prompt_tokens
         self._is_greedy = parameters.temperature == 0 or parameters.top_k == 1 or parameters.top_p == 0
-        self._adjusts = bool(
-            parameters.logit_bias
-            or parameters.repeat_penalty != 1
-            or parameters.frequency_penalty
-            or parameters.presence_penalty
-        )
+        adjusts = bool(parameters.logit_bias) or has_penalties(parameters)
+        self._penalties = Penalties(sequence) if adjusts else None
         self._seed = _mix(parameters.seed + sequence.index)
-        self._chain = None if self._is_greedy else _chain(parameters)
+        self.place = sequence.num_output_tokens
+        """Which of the sequence's output tokens the next call samples, from 0."""
 
-    def close(self) -> None:
-        """Free the chain. The sampler can't be used afterwards."""
-        if self._chain is not None:
-            llama_cpp.llama_sampler_free(self._chain)
-            self._chain = None
+    @property
+    def weighs_all(self) -> bool:
+        """Whether each call weighs the whole vocabulary, which takes ten times as long as otherwise."""
+        return not self._is_greedy and self._parameters.top_k == 0
 
-    def sample(self, sequence: Sequence, logits: Logits, context: Any, output: int) -> int:
-        """The next token, from `logits`, which are those of the batch's token number `output`.
+    def sample(self, logits: Logits) -> int:
+        """The next token, which counts as generated: the call after this one samples the place after it.
 
-        logits: float32, (vocabulary size,), llama.cpp's own memory; it is the same after the call.
+        logits: float32, (vocabulary size,), in memory of anybody's; they are the same after the call, but not while
+        it lasts. Tokens at minus infinity or NaN never come, one at infinity always does.
+        Raises DecodeError where no token can come; the place stays what it was.
         """
-        self._draw_anew(sequence.num_output_tokens)
-        if not self._adjusts:
-            return self._choose(logits, context, output)
-        tokens, adjusted = self._adjust(sequence, logits)
-        original = logits[tokens]
-        logits[tokens] = adjusted
-        try:
-            return self._choose(logits, context, output)
-        finally:
-            # Siblings sample from the same row.
-            logits[tokens] = original
+        if self._penalties is None:
+            token = self._choose(logits)
+        else:
+            with np.errstate(over="ignore", invalid="ignore"):
+                original = self._penalties.apply(logits)
+            try:
+                token = self._choose(logits)
+            finally:
+                # Siblings sample from the same row.
+                self._penalties.restore(logits, original)
+            self._penalties.count(token)
+        self.place += 1
+        return token
 
-    def _draw_anew(self, place: int) -> None:
-        """Let the chain draw the random number of the sequence's output token number `place`."""
-        if self._chain is None:
-            return
-        last = llama_cpp.llama_sampler_chain_n(self._chain) - 1
-        llama_cpp.llama_sampler_free(llama_cpp.llama_sampler_chain_remove(self._chain, last))
-        seed = _mix(self._seed + place) % _NUM_SEEDS
-        llama_cpp.llama_sampler_chain_add(self._chain, llama_cpp.llama_sampler_init_dist(seed))
+    def _choose(self, logits: Logits) -> int:
+        logits, best = without_nan(logits)
+        if self._is_greedy or logits[best] == np.inf:
+            return best
+        return self._draw(logits, best)
 
-    def _choose(self, logits: Logits, context: Any, output: int) -> int:
-        if self._chain is None:
-            return int(logits.argmax())
-        return int(llama_cpp.llama_sampler_sample(self._chain, context, output))
+    def _draw(self, logits: Logits, best: int) -> int:
+        """Invert the cumulative distribution over the candidates, likeliest first, at this place's random number.
 
-    def _adjust(
-        self, sequence: Sequence, logits: Logits
-    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
-        """The tokens whose logits change, and what they become.
-
-        Frequency and presence: mu[j] - count[j] * frequency - (count[j] > 0) * presence, over generated tokens
-        (OpenAI's API reference). Repeat: l / r if l > 0 else l * r, over prompt and generated tokens (CTRL,
-        arXiv:1909.05858).
+        The weights are probabilities over the likeliest token's. What is summed is summed in double precision and in
+        one order, so that a last bit that differs between platforms changes the outcome in one of 10^13 draws.
         """
         parameters = self._parameters
-        for token in sequence.tokens[self._num_counted_tokens :]:
-            generated = self._num_counted_tokens >= sequence.num_prompt_tokens
-            self._counts[token] = self._counts.get(token, 0) + generated
-            self._num_counted_tokens += 1
-        counts = self._counts
-        touched = counts.keys() | parameters.logit_bias.keys()
-        tokens = np.fromiter(touched, np.intp, len(touched))
-        values = logits[tokens]
-        if parameters.logit_bias:
-            values += np.fromiter(
-                (parameters.logit_bias.get(t, 0.0) for t in touched), np.float32, len(touched)
-            )
-        if parameters.repeat_penalty != 1:
-            seen = np.fromiter((t in counts for t in touched), np.bool_, len(touched))
-            penalised = np.where(
-                values > 0, values / parameters.repeat_penalty, values * parameters.repeat_penalty
-            )
-            values = np.where(seen, penalised, values)
-        if parameters.frequency_penalty or parameters.presence_penalty:
-            number = np.fromiter((counts.get(t, 0) for t in touched), np.float32, len(touched))
-            values -= number * parameters.frequency_penalty + (number > 0) * parameters.presence_penalty
-        return tokens, values.astype(np.float32)
+        uniform = (_mix(self._seed + self.place) >> 11) * 2.0**-53
+        if 0 < parameters.top_k < len(logits):
+            tokens = likeliest(logits, parameters.top_k)
+            weights = self._weights(logits[tokens], logits[best])
+            sums = weights.cumsum()
+            total = sums[-1]
+        else:
+            weights = self._weights(logits, logits[best])
+            total = weights.sum()
+            # All that are less likely than this are together less than the share that is not asked for.
+            share = parameters.top_p if parameters.top_p < 1 or parameters.min_p else uniform
+            lowest = max((1 - share) * total / len(logits), parameters.min_p)
+            tokens = in_order(logits, np.flatnonzero(weights >= lowest))
+            weights = weights[tokens]
+            sums = weights.cumsum()
+        num_kept = len(sums)
+        if parameters.top_p < 1:
+            num_kept = min(num_kept, int(sums.searchsorted(parameters.top_p * total)) + 1)
+        if parameters.min_p:
+            num_kept = min(num_kept, int(np.count_nonzero(weights >= parameters.min_p)))
+        if parameters.top_p < 1 or parameters.min_p:
+            total = sums[num_kept - 1]
+        chosen = int(sums[:num_kept].searchsorted(uniform * total, side="right"))
+        return int(tokens[min(chosen, num_kept - 1)])
+
+    def _weights(self, logits: Logits, highest: np.float32) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        weights = logits.astype(np.float64)
+        weights -= float(highest)
+        weights /= max(self._parameters.temperature, _LOWEST_TEMPERATURE)
+        return np.exp(weights, out=weights)
 
 
 def _mix(number: int) -> int:
@@ -120,20 +113,3 @@ def _mix(number: int) -> int:
     mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK_64
     mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK_64
     return mixed ^ (mixed >> 31)
-
-
-def _chain(parameters: SamplingParameters) -> Any:
-    chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
-
-    def add(sampler: Any) -> None:
-        llama_cpp.llama_sampler_chain_add(chain, sampler)
-
-    if parameters.top_k > 0:
-        add(llama_cpp.llama_sampler_init_top_k(parameters.top_k))
-    add(llama_cpp.llama_sampler_init_temp(parameters.temperature))
-    if parameters.top_p < 1:
-        add(llama_cpp.llama_sampler_init_top_p(parameters.top_p, 1))
-    if parameters.min_p > 0:
-        add(llama_cpp.llama_sampler_init_min_p(parameters.min_p, 1))
-    add(llama_cpp.llama_sampler_init_dist(0))  # stands for the one that each token gets
-    return chain
