@@ -27,12 +27,13 @@ class PromptBudget:
         """token_seconds: a first guess of how long a token of a prompt takes."""
         self._targets = targets
         self._batch_tokens = batch_tokens
-        self._seconds_per_token = token_seconds
+        self.token_seconds = token_seconds
+        """How long a token of a prompt takes."""
 
     def tokens(self, num_decoding: int) -> int:
         """The most prompt tokens that the next step should take beside `num_decoding` decoding sequences."""
         target = self._targets.shared_seconds if num_decoding else self._targets.alone_seconds
-        affordable = int(target / self._seconds_per_token) - num_decoding
+        affordable = int(target / self.token_seconds) - num_decoding
         return max(self._LEAST_TOKENS, min(affordable, self._batch_tokens))
 
     def observe(self, num_tokens: int, seconds: float) -> None:
@@ -40,4 +41,4 @@ class PromptBudget:
         if num_tokens < self._LEAST_TOKENS:
             return
         measured = seconds / num_tokens
-        self._seconds_per_token += self._SMOOTHING * (measured - self._seconds_per_token)
+        self.token_seconds += self._SMOOTHING * (measured - self.token_seconds)

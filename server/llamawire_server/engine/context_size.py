@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llamawire_server.config import ModelSettings
-from llamawire_server.engine.scheduler import Limits
+from llamawire_server.engine.step import Limits
 
 # Contexts grow with what a model was trained on, memory does not: longer ones are asked for by name.
 MAX_DEFAULT_CONTEXT_LENGTH = 8192
@@ -13,14 +13,32 @@ DEFAULT_CONTEXTS = 2
 
 BATCH_TOKENS = 512
 
+# Slots for what ended sequences computed. Each costs a row of logits, which llama.cpp has for every slot.
+CACHE_SLOTS = 32
 
-def context_limits(settings: ModelSettings, training_context_length: int) -> Limits:
-    """What a context made by `settings` allows. training_context_length: tokens; 0 where the model doesn't say."""
+# llama.cpp takes no more.
+MAX_SLOTS = 256
+
+
+def context_limits(
+    settings: ModelSettings, training_context_length: int, *, is_recurrent: bool = False
+) -> Limits:
+    """What a context made by `settings` allows.
+
+    training_context_length: tokens; 0 where the model doesn't say. is_recurrent: whether some layers remember all
+    of a sequence's tokens together.
+    """
     trained = training_context_length or MAX_DEFAULT_CONTEXT_LENGTH
     context_length = settings.context_length or min(trained, MAX_DEFAULT_CONTEXT_LENGTH)
     kv_cache_tokens = settings.kv_cache_tokens or context_length * min(DEFAULT_CONTEXTS, settings.parallel)
+    # What a recurrent layer keeps of a sequence may be as large as thousands of tokens of another model.
+    num_cache_slots = settings.parallel if is_recurrent else CACHE_SLOTS
+    if not settings.prompt_cache:
+        num_cache_slots = 0
     return Limits(
         num_slots=settings.parallel,
+        num_cache_slots=max(0, min(num_cache_slots, MAX_SLOTS - settings.parallel)),
+        can_cut=not is_recurrent,
         kv_cache_tokens=max(kv_cache_tokens, context_length),
         context_length=context_length,
         batch_tokens=max(BATCH_TOKENS, settings.parallel),

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from llamawire_server.engine.budget import PromptBudget, StepTargets
-from llamawire_server.engine.scheduler import Limits, Scheduler, Slice, Step
+from llamawire_server.engine.scheduler import Scheduler
 from llamawire_server.engine.sequence import FinishReason, Sequence
+from llamawire_server.engine.speculation import Speculation
+from llamawire_server.engine.step import Limits, Move, Slice, Step
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +22,7 @@ PROMPT_SPEEDUP = 2
 
 
 class DecodeError(Exception):
-    """A batch could not be computed. What it had stored in the KV cache is undone by `Runner.truncate`."""
+    """A batch could not be computed. What it had stored in the KV cache is undone by `Runner.cut`."""
 
 
 class CacheFullError(DecodeError):
@@ -40,15 +42,20 @@ class Runner(Protocol):
         """Tokens with which the model ends its turn."""
         ...
 
-    def run(self, slices: list[Slice]) -> Mapping[Sequence, int]:
-        """Compute the slices, fork whoever samples beside a slice's own sequence, and sample.
+    def run(self, slices: list[Slice]) -> Mapping[Sequence, list[int]]:
+        """Compute the slices, and sample for whoever samples: a token, and one more for each token of the slice's
+        draft that is what was sampled in its place.
 
         Raises DecodeError, after which the cells of these slices may or may not be there.
         """
         ...
 
-    def truncate(self, slot: int, num_tokens: int) -> None:
-        """Forget all but the slot's first `num_tokens` tokens."""
+    def move(self, move: Move) -> None:
+        """Change what is in the KV cache."""
+        ...
+
+    def cut(self, slot: int, num_tokens: int) -> bool:
+        """Forget all but the slot's first `num_tokens` tokens; False where the model's memory can't be cut there."""
         ...
 
     def forget(self, sequence: Sequence) -> None:
@@ -57,29 +64,53 @@ class Runner(Protocol):
 
 
 @dataclass(frozen=True)
-class TokenOutput:
-    """A token that a step added to a sequence."""
+class Queue:
+    """How much there is to do, as whoever comes now finds it."""
+
+    num_running: int
+    """Sequences that have a slot."""
+
+    num_waiting: int
+    num_waiting_tokens: int
+    """Of their prompts."""
+
+    prompt_token_seconds: float
+    """How long a token of a prompt takes to compute."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """The tokens that a step added to a sequence."""
 
     sequence: Sequence
-    token: int
-    """Meaningless where the sequence failed."""
+    tokens: list[int]
+    """None where the sequence failed. Several where some were guessed."""
 
-    is_text: bool
-    """False for the token that ended the sequence, which is no part of its text, and where it failed."""
+    @property
+    def text_tokens(self) -> list[int]:
+        """Those that are text: the token that ended the sequence is not."""
+        return self.tokens[:-1] if self.sequence.finish_reason is FinishReason.STOP else self.tokens
 
 
 class Engine:
     """Sequences in, tokens out; one step at a time, on one thread."""
 
     def __init__(
-        self, runner: Runner, targets: StepTargets | None = None, token_seconds: float = 0.004
+        self,
+        runner: Runner,
+        targets: StepTargets | None = None,
+        token_seconds: float = 0.004,
+        *,
+        keeps_prefixes: bool = True,
     ) -> None:
-        """token_seconds: how long a token takes that is computed by itself; in a prompt it takes less."""
+        """token_seconds: how long a token takes that is computed by itself; in a prompt it takes less.
+        keeps_prefixes: whether what was computed is kept for later sequences that begin alike."""
         self._runner = runner
-        self.scheduler = Scheduler(runner.limits)
+        self.scheduler = Scheduler(runner.limits, keeps_prefixes=keeps_prefixes)
         self._budget = PromptBudget(
             targets or StepTargets(), runner.limits.batch_tokens, token_seconds / PROMPT_SPEEDUP
         )
+        self._speculation = Speculation(token_seconds)
 
     @property
     def has_work(self) -> bool:
@@ -90,6 +121,16 @@ class Engine:
         """Queue the choices of one request. Raises ValueError for what could never run."""
         self.scheduler.add(sequences)
 
+    def queue(self) -> Queue:
+        """How much there is to do."""
+        scheduler = self.scheduler
+        return Queue(
+            scheduler.num_running,
+            scheduler.num_waiting,
+            scheduler.num_waiting_tokens,
+            self._budget.token_seconds,
+        )
+
     def finish(self, sequence: Sequence, reason: FinishReason) -> None:
         """End a sequence now; its slot is free for the next step. Does nothing if it has ended."""
         self.scheduler.finish(sequence, reason)
@@ -97,12 +138,13 @@ class Engine:
 
     def schedule(self) -> Step:
         """What is to be computed next, with `run`."""
-        return self.scheduler.schedule(self._budget.tokens(self.scheduler.num_decoding))
+        budget = self._budget.tokens(self.scheduler.num_decoding)
+        return self.scheduler.schedule(budget, self._speculation)
 
-    def run(self, step: Step) -> list[TokenOutput]:
-        """Compute a step that was just scheduled; gives every token it produced, and the sequences that failed."""
-        for slot in step.released_slots:
-            self._runner.truncate(slot, 0)
+    def run(self, step: Step) -> list[Output]:
+        """Compute a step that was just scheduled; gives the tokens it produced, and the sequences that failed."""
+        for move in step.moves:
+            self._runner.move(move)
         if not step.slices:
             return []
         started = time.monotonic()
@@ -111,39 +153,50 @@ class Engine:
             sampled = self._runner.run(step.slices)
         except CacheFullError:
             # The scheduler's count and llama.cpp's disagree (a sliding window's padding, for one).
-            for piece in step.slices:
-                self._runner.truncate(piece.slot, piece.start)
-            if self.scheduler.preempt_youngest():
+            self._undo(step)
+            if self.scheduler.free_cells() or self.scheduler.preempt_last():
+                self.scheduler.free_cells()
                 return []
-            sampled, failed = self._run_alone(step.slices)
+            sampled, failed = self._run_alone(step)
         except DecodeError:
             log.exception("a batch of %d tokens failed; its sequences are tried alone", step.num_tokens)
-            sampled, failed = self._run_alone(step.slices)
+            self._undo(step)
+            sampled, failed = self._run_alone(step)
         else:
-            self._budget.observe(step.num_tokens, time.monotonic() - started)
+            seconds = time.monotonic() - started
+            self._budget.observe(step.num_tokens, seconds)
+            self._speculation.times.observe(step.num_tokens, seconds)
         for sequence in failed:
             self.finish(sequence, FinishReason.FAILED)
         step.slices = [piece for piece in step.slices if piece.sequence not in failed]
-        grown = self.scheduler.commit(step, sampled, self._runner.end_token_ids)
-        for sequence in grown:
-            if sequence.finish_reason is not None:
-                self._runner.forget(sequence)
         outputs = [
-            TokenOutput(sequence, sequence.tokens[-1], sequence.finish_reason is not FinishReason.STOP)
-            for sequence in grown
+            Output(sequence, tokens)
+            for sequence, tokens in self.scheduler.commit(step, sampled, self._runner.end_token_ids)
         ]
-        return outputs + [TokenOutput(sequence, 0, is_text=False) for sequence in failed]
+        for output in outputs:
+            if output.sequence.finish_reason is not None:
+                self._runner.forget(output.sequence)
+        return outputs + [Output(sequence, []) for sequence in failed]
 
-    def _run_alone(self, slices: list[Slice]) -> tuple[dict[Sequence, int], list[Sequence]]:
+    def _undo(self, step: Step) -> None:
+        """Drop what a failed batch may have stored."""
+        left = []
+        for piece in step.slices:
+            if self._runner.cut(piece.slot, piece.start):
+                left.append(piece)
+            else:
+                # Only all of it can be dropped, and has to be computed again.
+                self.scheduler.restart(piece.sequence)
+        step.slices = left
+
+    def _run_alone(self, step: Step) -> tuple[dict[Sequence, list[int]], list[Sequence]]:
         """Each slice by itself, so that only those fail that must; gives tokens and the failed sequences."""
-        for piece in slices:
-            self._runner.truncate(piece.slot, piece.start)
-        sampled: dict[Sequence, int] = {}
+        sampled: dict[Sequence, list[int]] = {}
         failed: list[Sequence] = []
-        for piece in slices:
+        for piece in step.slices:
             try:
                 sampled.update(self._runner.run([piece]))
             except DecodeError:
-                self._runner.truncate(piece.slot, piece.start)
+                self._runner.cut(piece.slot, piece.start)
                 failed += piece.samples or (piece.sequence,)
         return sampled, failed

@@ -3,17 +3,20 @@
 Pure Python without I/O. A step is `schedule` → (somebody runs it) → `commit`. Decoding sequences come first, one
 token each; what the step's budget leaves goes to prompts, so that they share their steps with running streams and
 with each other. A request waits until a slot is free and its prompt fits into the KV cells that are left.
-Cells are not reserved for tokens that may never come: when they run out, the youngest sequence is preempted, and
+Cells are not reserved for tokens that may never come: when they run out, the last in line is preempted, and
 what it had is computed again once there is room.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import bisect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from typing import Protocol
 
-from llamawire_server.engine.sequence import FinishReason, Prefill, Sequence
+from llamawire_server.engine.prefix_cache import LEAST_KEPT_TOKENS, PrefixCache
+from llamawire_server.engine.prefix_tree import Match, common_length
+from llamawire_server.engine.sequence import Awaited, FinishReason, Prefill, Sequence
+from llamawire_server.engine.step import Limits, Slice, Step
 
 # Cells that must stay free for each decoding sequence when another prompt is admitted: without them a new
 # prompt would be preempted again within a few steps.
@@ -23,73 +26,46 @@ HEADROOM_TOKENS = 16
 TILE_TOKENS = 64
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What the model's context allows."""
+class Speculation(Protocol):
+    """Says what to guess."""
 
-    num_slots: int
-    """Sequences that can be in the KV cache at once."""
+    def draft(self, sequence: Sequence, most: int, num_step_tokens: int) -> tuple[int, ...]:
+        """What to compute beside the sequence's next token: `most` tokens at most.
 
-    kv_cache_tokens: int
-    """Cells of the KV cache, shared by all slots."""
-
-    context_length: int
-    """The most tokens of one sequence. At most `kv_cache_tokens`."""
-
-    batch_tokens: int
-    """The most tokens of one step. At least `num_slots`."""
-
-
-@dataclass(eq=False)
-class Slice:
-    """Tokens of one sequence that a step computes: `sequence.tokens[start:start + length]`."""
-
-    sequence: Sequence
-    slot: int
-    start: int
-    length: int
-    samples: tuple[Sequence, ...]
-    """Who samples a token from the last position's logits: nobody in the middle of a prompt; the sequence
-    itself; at a prompt's end also the siblings, which fork from it first."""
-
-    @property
-    def is_wide(self) -> bool:
-        """Whether it is to be computed in a wide batch; it is so as a whole or not at all."""
-        return self.start < self.sequence.num_wide_tokens
-
-
-@dataclass(eq=False)
-class Step:
-    """What to do next: free the slots, then compute the slices in one batch."""
-
-    released_slots: list[int] = field(default_factory=list)
-    slices: list[Slice] = field(default_factory=list)
-
-    @property
-    def num_tokens(self) -> int:
-        return sum(piece.length for piece in self.slices)
+        num_step_tokens: those that the step has already, each of which brings one token.
+        """
+        ...
 
 
 class Scheduler:
     """Waiting prompts, prompts being computed, and sequences that decode."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, keeps_prefixes: bool = True) -> None:
         self.limits = limits
-        self._waiting: deque[Prefill] = deque()
+        self._cache = PrefixCache(limits, keeps_prefixes=keeps_prefixes)
+        self._waiting: list[Prefill] = []
         self._prefilling: list[Prefill] = []
         self._decoding: list[Sequence] = []
-        self._free_slots = list(range(limits.num_slots - 1, -1, -1))
-        self._released_slots: list[int] = []
 
     @property
     def has_work(self) -> bool:
-        """Whether there is anything to compute, or a slot to free."""
-        return bool(self._waiting or self._prefilling or self._decoding or self._released_slots)
+        """Whether there is anything to compute, or to be done to the KV cache."""
+        return bool(self._waiting or self._prefilling or self._decoding or self._cache.has_moves)
 
     @property
     def num_waiting(self) -> int:
         """Sequences that have no slot yet."""
         return sum(len(prefill.sequences) for prefill in self._waiting)
+
+    @property
+    def num_waiting_tokens(self) -> int:
+        """Tokens of the prompts that have no slot yet."""
+        return sum(len(prefill.leader.tokens) for prefill in self._waiting)
+
+    @property
+    def num_running(self) -> int:
+        """Sequences that have a slot."""
+        return len(self._decoding) + sum(len(prefill.sequences) for prefill in self._prefilling)
 
     @property
     def num_decoding(self) -> int:
@@ -98,13 +74,8 @@ class Scheduler:
 
     @property
     def num_kv_tokens(self) -> int:
-        """Cells in use. A prompt shared by several sequences counts once."""
-        own = 0
-        shared: dict[int, int] = {}
-        for sequence in self._live():
-            own += sequence.num_computed_tokens - sequence.num_shared_tokens
-            shared[sequence.request_id] = max(shared.get(sequence.request_id, 0), sequence.num_shared_tokens)
-        return own + sum(shared.values())
+        """Cells in use, those of ended sequences included. A shared one counts once."""
+        return self._cache.num_tokens
 
     def add(self, sequences: list[Sequence]) -> None:
         """Queue the choices of one request. They have the same prompt, which is computed once.
@@ -117,53 +88,56 @@ class Scheduler:
             raise ValueError(f"{len(sequences)} sequences, but {self.limits.num_slots} slots")
         if prompt < 1 or prompt >= self.limits.context_length:
             raise ValueError(f"a prompt of {prompt} tokens in a context of {self.limits.context_length}")
-        self._waiting.append(Prefill(list(sequences)))
+        self._line_up(Prefill(list(sequences)))
 
-    def schedule(self, prompt_budget: int) -> Step:
-        """The next step. At most `prompt_budget` of its tokens belong to prompts."""
+    def schedule(self, prompt_budget: int, speculation: Speculation | None = None) -> Step:
+        """The next step. At most `prompt_budget` of its tokens belong to prompts.
+
+        speculation: says how many tokens are to be guessed; without it, none are.
+        """
         self._make_room_to_decode()
         step = Step(slices=[self._slice(sequence, 1, (sequence,)) for sequence in self._decoding])
-        budget = min(prompt_budget, self.limits.batch_tokens - len(step.slices))
         self._admit()
+        if speculation is not None and self.limits.can_cut and not self._prefilling:
+            self._draft(step, speculation)
+        budget = min(prompt_budget, self.limits.batch_tokens - step.num_tokens)
         for prefill, length in self._shares(budget):
             is_last = length == prefill.leader.num_pending_tokens
             samples = tuple(prefill.sequences) if is_last else ()
             step.slices.append(self._slice(prefill.leader, length, samples))
-        step.released_slots, self._released_slots = self._released_slots, []
+        self._cache.make_room(step.num_tokens)
+        step.moves = self._cache.take_moves()
         return step
 
     def commit(
-        self, step: Step, sampled: Mapping[Sequence, int], end_token_ids: frozenset[int]
-    ) -> list[Sequence]:
-        """Take over what a step computed; gives the sequences that have a new token, in the step's order.
+        self, step: Step, sampled: Mapping[Sequence, list[int]], end_token_ids: frozenset[int]
+    ) -> list[tuple[Sequence, list[int]]]:
+        """Take over what a step computed; gives the sequences that have new tokens, in the step's order, with them.
 
+        sampled: what each sequence goes on with: a token, and one more for each token of its draft that was right.
         A sequence that ends here keeps its last token, has its `finish_reason` set, and has left its slot.
         """
         grown = []
         for piece in step.slices:
             leader = piece.sequence
-            leader.num_computed_tokens = piece.start + piece.length
+            num_right = len(sampled[leader]) - 1 if piece.draft else 0
+            computed = leader.tokens[piece.start : piece.start + piece.length]
+            self._cache.extend(
+                piece.slot, [*computed, *piece.draft[:num_right]], len(piece.draft) - num_right
+            )
+            leader.num_computed_tokens = piece.start + piece.length + num_right
             if not piece.samples:
                 continue
-            if len(piece.samples) > 1:
-                for sequence in piece.samples:
-                    sequence.num_computed_tokens = sequence.num_shared_tokens = leader.num_computed_tokens
             for prefill in self._prefilling:
                 if prefill.leader is leader:
-                    self._prefilling.remove(prefill)
-                    self._decoding += prefill.sequences
+                    self._begin_to_decode(prefill)
                     break
-            for sequence in piece.samples:
-                token = sampled[sequence]
-                sequence.tokens.append(token)
-                grown.append(sequence)
-                if token in end_token_ids or token in sequence.stop_token_ids:
-                    self.finish(sequence, FinishReason.STOP)
-                elif (
-                    sequence.num_output_tokens >= sequence.max_tokens
-                    or len(sequence.tokens) >= self.limits.context_length
-                ):
-                    self.finish(sequence, FinishReason.LENGTH)
+            if piece.draft and leader.drafter is not None:
+                leader.drafter.note(len(piece.draft), num_right, len(leader.tokens) + num_right + 1)
+            grown += [
+                (sequence, self._append(sequence, sampled[sequence], end_token_ids))
+                for sequence in piece.samples
+            ]
         return grown
 
     def finish(self, sequence: Sequence, reason: FinishReason) -> None:
@@ -175,38 +149,132 @@ class Scheduler:
             self._decoding.remove(sequence)
         else:
             self._leave_prefill(sequence)
-        self._release(sequence)
+        self._release(sequence, keeps=reason is not FinishReason.FAILED)
 
-    def preempt_youngest(self) -> bool:
-        """Take the youngest prompt or sequence out of the KV cache and put it back in line.
+    def preempt_last(self) -> bool:
+        """Take the prompt or sequence that is last in line out of the KV cache and put it back in line.
 
         False where at most one is there: then nothing would be won.
         """
         if len(self._prefilling) + len(self._decoding) <= 1:
             return False
-        youngest = max(self._live(), key=lambda sequence: sequence.sort_key)
-        if youngest in self._decoding:
-            self._decoding.remove(youngest)
-            prefill = Prefill([youngest])
+        last = max(self._live(), key=lambda sequence: sequence.sort_key)
+        if last in self._decoding:
+            self._decoding.remove(last)
+            prefill = Prefill([last])
         else:
-            prefill = next(entry for entry in self._prefilling if youngest in entry.sequences)
+            prefill = next(entry for entry in self._prefilling if last in entry.sequences)
             self._prefilling.remove(prefill)
         for sequence in prefill.sequences:
             self._release(sequence)
-        self._waiting.appendleft(prefill)
+        self._line_up(prefill)
         return True
+
+    def restart(self, sequence: Sequence) -> None:
+        """Nothing of a sequence is in the KV cache any more: its slot is to be emptied, and all computed again."""
+        prefill = next((entry for entry in self._prefilling if sequence in entry.sequences), None)
+        if prefill is None:
+            self._decoding.remove(sequence)
+            prefill = Prefill([sequence])
+        else:
+            self._prefilling.remove(prefill)
+        for entry in prefill.sequences:
+            self._release(entry, keeps=False)
+        self._line_up(prefill)
+
+    def free_cells(self) -> bool:
+        """Let go of all that is kept of ended sequences; False where nothing was."""
+        num_kept = self._cache.num_tokens - self._cache.num_pinned_tokens
+        self._cache.make_room(self.limits.kv_cache_tokens)
+        return num_kept > 0
+
+    def _line_up(self, prefill: Prefill) -> None:
+        bisect.insort(self._waiting, prefill, key=lambda entry: entry.leader.sort_key)
 
     def _slice(self, sequence: Sequence, length: int, samples: tuple[Sequence, ...]) -> Slice:
         assert sequence.slot is not None  # admitted sequences have one
         return Slice(sequence, sequence.slot, sequence.num_computed_tokens, length, samples)
 
+    def _draft(self, step: Step, speculation: Speculation) -> None:
+        """Add to the slices of decoding sequences what they may go on with, as far as there is room for guesses."""
+        room = self.limits.kv_cache_tokens - self._cache.num_pinned_tokens - self._num_promised_tokens()
+        room = min(room, self.limits.batch_tokens - step.num_tokens)
+        for piece in step.slices:
+            sequence = piece.sequence
+            # The last token that a sequence may have is sampled after the draft, and so needs no place in it.
+            left = min(
+                sequence.max_tokens - sequence.num_output_tokens,
+                self.limits.context_length - len(sequence.tokens),
+            )
+            if (allowed := min(room, left - 1)) > 0:
+                piece.draft = speculation.draft(sequence, allowed, step.num_tokens)
+                room -= len(piece.draft)
+
     def _admit(self) -> None:
-        """Give slots to the prompts that wait, first come first served, as long as there is room."""
-        while self._waiting and self._fits(self._waiting[0]):
-            prefill = self._waiting.popleft()
-            for sequence in prefill.sequences:
-                sequence.slot = self._free_slots.pop()
-            self._prefilling.append(prefill)
+        """Give slots to the prompts that wait, in their order, as long as there is room.
+
+        A prompt that begins like one that is being computed waits for that, and keeps nobody else waiting.
+        """
+        num_free_slots = self.limits.num_slots - self.num_running
+        left = []
+        for number, prefill in enumerate(self._waiting):
+            if not num_free_slots:
+                left += self._waiting[number:]
+                break
+            if self._still_awaits(prefill):
+                left.append(prefill)
+                continue
+            match = self._cache.find(prefill.leader.tokens)
+            if self._await_more(prefill, match):
+                left.append(prefill)
+                continue
+            if len(prefill.sequences) > num_free_slots or not self._fits(prefill, match):
+                left += self._waiting[number:]
+                break
+            self._give_slots(prefill, match)
+            num_free_slots -= len(prefill.sequences)
+        self._waiting = left
+
+    def _give_slots(self, prefill: Prefill, match: Match) -> None:
+        leader = prefill.leader
+        leader.slot = self._cache.claim(match)
+        leader.num_computed_tokens = match.num_tokens
+        for sequence in prefill.sequences:
+            if sequence.num_cached_tokens is None:
+                sequence.num_cached_tokens = min(match.num_tokens, sequence.num_prompt_tokens)
+        for sequence in prefill.followers:
+            sequence.slot = self._cache.claim()
+        self._prefilling.append(prefill)
+
+    def _still_awaits(self, prefill: Prefill) -> bool:
+        awaited = prefill.awaits
+        if awaited is None:
+            return False
+        computes = any(entry.leader is awaited.sequence for entry in self._prefilling)
+        if computes and awaited.sequence.num_computed_tokens < awaited.num_tokens:
+            return True
+        prefill.awaits = None
+        return False
+
+    def _await_more(self, prefill: Prefill, match: Match) -> bool:
+        """Whether another prompt is computing more of this one's beginning than there is."""
+        if not self._cache.keeps_prefixes:
+            return False
+        tokens = prefill.leader.tokens
+        best = match.num_tokens + LEAST_KEPT_TOKENS - 1
+        for entry in self._prefilling:
+            limit = min(len(tokens) - 1, len(entry.leader.tokens))
+            num_common = common_length(tokens, entry.leader.tokens, limit)
+            if num_common > max(best, entry.leader.num_computed_tokens):
+                best = num_common
+                prefill.awaits = Awaited(entry.leader, num_common)
+        if prefill.awaits is None:
+            return False
+        if not self.limits.can_cut:
+            for entry in self._prefilling:
+                if entry.leader is prefill.awaits.sequence:
+                    entry.stops.add(prefill.awaits.num_tokens)
+        return True
 
     def _shares(self, budget: int) -> Iterator[tuple[Prefill, int]]:
         """How many tokens of a step each prompt gets.
@@ -220,25 +288,24 @@ class Scheduler:
         for prefill in sorted(self._prefilling, key=lambda entry: entry.leader.num_pending_tokens):
             if prefill is self._prefilling[0]:
                 reserved = 0
-            length = _cut(prefill.leader, min(prefill.leader.num_pending_tokens, budget - reserved))
+            length = _cut(prefill, min(prefill.leader.num_pending_tokens, budget - reserved))
             if length > 0:
                 yield prefill, length
                 budget -= length
 
-    def _fits(self, prefill: Prefill) -> bool:
-        if len(prefill.sequences) > len(self._free_slots):
-            return False
+    def _fits(self, prefill: Prefill, match: Match) -> bool:
         if not self._prefilling and not self._decoding:
             return True
         promised = sum(entry.leader.num_pending_tokens for entry in self._prefilling)
         headroom = HEADROOM_TOKENS * (len(self._decoding) + len(prefill.sequences))
-        needed = len(prefill.leader.tokens) + promised + headroom
-        return self.num_kv_tokens + needed <= self.limits.kv_cache_tokens
+        needed = len(prefill.leader.tokens) - match.num_tokens + match.num_unpinned_tokens
+        used = self._cache.num_pinned_tokens + promised
+        return used + needed + headroom <= self.limits.kv_cache_tokens
 
     def _make_room_to_decode(self) -> None:
         """Every decoding sequence takes a cell, and the prompts being computed take theirs."""
-        while self.num_kv_tokens + self._num_promised_tokens() > self.limits.kv_cache_tokens:
-            if not self.preempt_youngest():
+        while self._cache.num_pinned_tokens + self._num_promised_tokens() > self.limits.kv_cache_tokens:
+            if not self.preempt_last():
                 return
 
     def _num_promised_tokens(self) -> int:
@@ -249,9 +316,37 @@ class Scheduler:
         for prefill in self._prefilling:
             yield from prefill.sequences
 
+    def _begin_to_decode(self, prefill: Prefill) -> None:
+        """A prompt is computed: who waited for it goes on from there."""
+        self._prefilling.remove(prefill)
+        self._decoding += prefill.sequences
+        leader = prefill.leader
+        assert leader.slot is not None
+        for sequence in prefill.followers:
+            assert sequence.slot is not None
+            self._cache.copy(leader.slot, sequence.slot, leader.num_computed_tokens)
+            sequence.num_computed_tokens = leader.num_computed_tokens
+
+    def _append(self, sequence: Sequence, tokens: list[int], end_token_ids: frozenset[int]) -> list[int]:
+        """Let the sequence go on with the tokens, as far as it goes; gives those that it took."""
+        for number, token in enumerate(tokens):
+            sequence.tokens.append(token)
+            if sequence.drafter is not None:
+                sequence.drafter.follow(sequence.tokens, 1)
+            if token in end_token_ids or token in sequence.stop_token_ids:
+                self.finish(sequence, FinishReason.STOP)
+            elif (
+                sequence.num_output_tokens >= sequence.max_tokens
+                or len(sequence.tokens) >= self.limits.context_length
+            ):
+                self.finish(sequence, FinishReason.LENGTH)
+            if sequence.finish_reason is not None:
+                return tokens[: number + 1]
+        return tokens
+
     def _leave_prefill(self, sequence: Sequence) -> None:
         for queue in (self._prefilling, self._waiting):
-            for prefill in list(queue):
+            for prefill in queue:
                 if sequence not in prefill.sequences:
                     continue
                 if sequence is prefill.leader and prefill.followers:
@@ -265,17 +360,23 @@ class Scheduler:
                     queue.remove(prefill)
                 return
 
-    def _release(self, sequence: Sequence) -> None:
+    def _release(self, sequence: Sequence, *, keeps: bool = True) -> None:
         if sequence.slot is not None:
-            self._free_slots.append(sequence.slot)
-            self._released_slots.append(sequence.slot)
+            if keeps:
+                self._cache.keep(sequence.slot)
+            else:
+                self._cache.drop(sequence.slot)
         sequence.slot = None
-        sequence.num_computed_tokens = sequence.num_shared_tokens = 0
+        sequence.num_computed_tokens = 0
 
 
-def _cut(sequence: Sequence, length: int) -> int:
-    """As many of the next `length` tokens as are all to be computed in wide batches, or all in narrow ones."""
-    num_wide = min(length, sequence.num_wide_tokens - sequence.num_computed_tokens)
+def _cut(prefill: Prefill, length: int) -> int:
+    """As many of the next `length` tokens as are computed together: all of them wide or all narrow, and no further
+    than to where somebody else wants to go on from."""
+    sequence = prefill.leader
+    at = sequence.num_computed_tokens
+    length = min([length, *(stop - at for stop in prefill.stops if stop > at)])
+    num_wide = min(length, sequence.num_wide_tokens - at)
     if num_wide <= 0:
         return length
     return num_wide - num_wide % TILE_TOKENS or num_wide

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Protocol
 
 import msgspec
 
@@ -25,6 +26,27 @@ class FinishReason(Enum):
 
     FAILED = "failed"
     """Its tokens could not be computed."""
+
+
+class Drafter(Protocol):
+    """Guesses the tokens that a sequence goes on with."""
+
+    def acceptance(self, num_tokens: int) -> float:
+        """How likely the next token of a draft is right. 0 where nothing is to be guessed, for a sequence that has
+        so many tokens by now."""
+        ...
+
+    def draft(self, tokens: list[int], most: int) -> list[int]:
+        """What may come after `tokens`, the sequence's own: `most` tokens or fewer, or none."""
+        ...
+
+    def follow(self, tokens: list[int], num_new_tokens: int) -> None:
+        """The sequence, which has `tokens` by now, got the last `num_new_tokens` of them."""
+        ...
+
+    def note(self, num_drafted: int, num_accepted: int, num_tokens: int) -> None:
+        """Of a draft, so many tokens were right; the sequence has `num_tokens` by now."""
+        ...
 
 
 class SamplingParameters(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,11 +88,17 @@ class Sequence:
     sampling: SamplingParameters
     stop_token_ids: frozenset[int] = frozenset()
 
+    rank: float = 0.0
+    """Its place in line: lower goes first, and is preempted last."""
+
+    drafter: Drafter | None = None
+    """Guesses what comes next; None where nobody does."""
+
     num_computed_tokens: int = 0
     """Tokens whose keys and values are in the KV cache."""
 
-    num_shared_tokens: int = 0
-    """Leading computed tokens whose KV cells are shared with the siblings of the same request."""
+    num_cached_tokens: int | None = None
+    """Tokens of the prompt that were there when the sequence was first admitted; None until then."""
 
     slot: int | None = None
     """The sequence's number in the KV cache; None while it waits and once it has ended."""
@@ -92,9 +120,17 @@ class Sequence:
         return len(self.tokens) - self.num_computed_tokens
 
     @property
-    def sort_key(self) -> tuple[int, int]:
-        """Age: requests are numbered in the order in which they came."""
-        return (self.request_id, self.index)
+    def sort_key(self) -> tuple[float, int, int]:
+        """Its rank, and its age: requests are numbered in the order in which they came."""
+        return (self.rank, self.request_id, self.index)
+
+
+@dataclass(frozen=True)
+class Awaited:
+    """The first `num_tokens` tokens of a sequence, which is computing them."""
+
+    sequence: Sequence
+    num_tokens: int
 
 
 @dataclass(eq=False)
@@ -106,6 +142,12 @@ class Prefill:
     """
 
     sequences: list[Sequence] = field(default_factory=list)
+
+    awaits: Awaited | None = None
+    """What another prompt is computing that this one can share then."""
+
+    stops: set[int] = field(default_factory=set)
+    """Lengths at which others want to go on from what this one has computed, to be met exactly."""
 
     @property
     def leader(self) -> Sequence:

@@ -30,11 +30,12 @@ def estimate_memory(metadata: GGUFMetadata, settings: ModelSettings) -> int:
 
     All of it is taken to be in main memory: what a GPU would take of it is known only once the model is loaded.
     """
-    limits = context_limits(settings, metadata.training_context_length)
     shape = metadata.shape
+    is_recurrent = shape.state_elements > 0
+    limits = context_limits(settings, metadata.training_context_length, is_recurrent=is_recurrent)
     cache_tokens = -(-limits.kv_cache_tokens // _KV_BLOCK_TOKENS) * _KV_BLOCK_TOKENS
     cache_bytes = cache_tokens * shape.cache_elements * _F16_BYTES
-    state_bytes = limits.num_slots * shape.state_elements * _F32_BYTES
+    state_bytes = limits.num_all_slots * shape.state_elements * _F32_BYTES
 
     batch_tokens = min(limits.batch_tokens, cache_tokens)
     token_elements = (
@@ -44,8 +45,8 @@ def estimate_memory(metadata: GGUFMetadata, settings: ModelSettings) -> int:
     )
     mask_bytes = (1 + shape.num_windowed_masks) * cache_tokens * _F16_BYTES
     step_bytes = batch_tokens * (token_elements * _F32_BYTES + mask_bytes)
-    # A row for each sequence, once where it is computed and once where it is read.
-    logits_bytes = 2 * limits.num_slots * metadata.vocabulary_size * _F32_BYTES
+    # A row for each sequence where it is computed, and for each slot where it is read.
+    logits_bytes = (limits.num_slots + limits.num_all_slots) * metadata.vocabulary_size * _F32_BYTES
 
     process_bytes = _PROCESS_BYTES + metadata.vocabulary_size * _VOCABULARY_TOKEN_BYTES
     total_bytes = (

@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from llamawire_server.chat.template import ChatTemplate, TemplateError
+from llamawire_server.engine.budget import StepTargets
 from llamawire_server.engine.engine import Engine
 from llamawire_server.engine.runner.model import (
     GGML_LOG_LEVEL_ERROR,
@@ -30,7 +31,7 @@ from llamawire_server.engine.runner.model import (
 )
 from llamawire_server.engine.runner.runner import LlamaRunner
 from llamawire_server.machine import resident_bytes
-from llamawire_server.worker.generations import Generations, PromptBuilder, RequestError
+from llamawire_server.worker.generations import Generations
 from llamawire_server.worker.messages import (
     Cancel,
     CountTokens,
@@ -52,6 +53,7 @@ from llamawire_server.worker.messages import (
     WorkerSetup,
 )
 from llamawire_server.worker.outbox import Outbox
+from llamawire_server.worker.prompts import PromptBuilder, RequestError
 from llamawire_server.worker.wire import ConnectionClosedError, Inbox
 
 log = logging.getLogger("llamawire_server.worker")
@@ -80,8 +82,20 @@ class Worker:
         self._limits = runner.limits
         template = self._compile_template(setup.chat_template)
         self._prompts = PromptBuilder(runner.vocabulary, template, runner.limits.context_length)
-        engine = Engine(runner, token_seconds=loaded.token_seconds)
-        self._generations = Generations(engine, runner.limits, runner.vocabulary, self._prompts)
+        engine = Engine(
+            runner,
+            StepTargets(shared_seconds=setup.settings.token_interval_seconds),
+            loaded.token_seconds,
+            keeps_prefixes=setup.settings.prompt_cache,
+        )
+        self._generations = Generations(
+            engine,
+            runner.limits,
+            runner.vocabulary,
+            self._prompts,
+            max_queued_tokens=setup.settings.max_queued_tokens,
+            looks_back=setup.settings.prompt_lookup,
+        )
         self._memory_bytes = resident_bytes()
         self._send(
             Loaded(

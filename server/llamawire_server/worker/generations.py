@@ -2,118 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from llamawire_server.chat.pipeline import TextPipeline
-from llamawire_server.chat.template import ChatTemplate, TemplateError
-from llamawire_server.engine.engine import Engine, TokenOutput
-from llamawire_server.engine.scheduler import Limits, Step
+from llamawire_server.engine.engine import Engine, Output
+from llamawire_server.engine.prompt_lookup import PromptLookup
 from llamawire_server.engine.sequence import FinishReason, Sequence
+from llamawire_server.engine.step import Limits, Step
+from llamawire_server.worker.line import Line
 from llamawire_server.worker.messages import (
-    ChatPrompt,
     ChoiceProgress,
     Completed,
     Event,
-    Failed,
     Generate,
     Started,
     TextDelta,
 )
+from llamawire_server.worker.prompts import PromptBuilder, RequestError, Vocabulary
 
-log = logging.getLogger(__name__)
-
-
-class Vocabulary(Protocol):
-    """The tokenizer, as far as requests need it."""
-
-    @property
-    def bos_text(self) -> str: ...
-
-    @property
-    def longest_piece_bytes(self) -> int: ...
-
-    def tokenize(
-        self, text: str, *, add_special: bool, parse_special: bool, limit: int | None = None
-    ) -> list[int]: ...
-
-    def piece(self, token: int) -> bytes: ...
-
-
-class RequestError(Exception):
-    """A request that can't be answered; `condition` names a `Condition` of the error table."""
-
-    def __init__(self, condition: str, reason: str, message: str, field: str = "") -> None:
-        super().__init__(message)
-        self.condition = condition
-        self.reason = reason
-        self.field = field
-
-    def event(self, request_id: int) -> Failed:
-        """The error as the request's last event."""
-        return Failed(request_id, self.condition, self.reason, str(self), self.field)
-
-
-class PromptBuilder:
-    """Conversations to tokens.
-
-    It works between two steps, so it gives up early on what is far too long: everybody waits for it.
-    """
-
-    # So many contexts are counted to the end, for an error that says both lengths.
-    _COUNTED_CONTEXTS = 4
-    # English has about four bytes a token; only what is far longer is looked at more closely.
-    _USUAL_TOKEN_BYTES = 16
-
-    def __init__(self, vocabulary: Vocabulary, template: ChatTemplate | None, context_length: int) -> None:
-        self._vocabulary = vocabulary
-        self._template = template
-        self._context_length = context_length
-
-    def build(self, prompt: ChatPrompt, now: float) -> list[int]:
-        """The prompt's tokens. now: what the template takes for it, in seconds since 1970.
-
-        Raises RequestError where the template does not take the conversation, and where it is so long that the
-        context can't hold it whatever the template and the tokenizer make of it.
-        """
-        if self._template is None:
-            raise RequestError(
-                "UNSUPPORTED",
-                "NO_CHAT_TEMPLATE",
-                "the model has no chat template; give it one with `chat_template` in models.yaml",
-                "messages",
-            )
-        if len(prompt.messages) > self._context_length:
-            raise self._too_long(len(prompt.messages))
-        try:
-            text = self._template.render(
-                prompt.messages, tools=prompt.tools, variables=prompt.variables, now=now
-            )
-        except TemplateError as error:
-            raise RequestError("INVALID", "CHAT_TEMPLATE_REFUSED", str(error), "messages") from error
-        if len(text) > self._context_length * self._USUAL_TOKEN_BYTES:
-            fewest = len(text.encode("utf-8", "replace")) // self._vocabulary.longest_piece_bytes
-            if fewest > self._context_length:
-                raise self._too_long(fewest)
-        bos = self._vocabulary.bos_text
-        # Many templates write the begin-of-sequence token themselves; twice would be one too many.
-        has_bos = bool(bos) and text.startswith(bos)
-        limit = self._COUNTED_CONTEXTS * self._context_length
-        tokens = self._vocabulary.tokenize(text, add_special=not has_bos, parse_special=True, limit=limit)
-        if len(tokens) > limit:
-            raise self._too_long(len(tokens))
-        return tokens
-
-    def _too_long(self, fewest_tokens: int) -> RequestError:
-        return RequestError(
-            "INVALID",
-            "CONTEXT_LENGTH_EXCEEDED",
-            f"the prompt has {fewest_tokens} tokens at least; the model's context has {self._context_length}",
-            "messages",
-        )
+# What a step of priority is worth: nobody waits for ever, however many come that are more urgent.
+PRIORITY_SECONDS = 10.0
 
 
 @dataclass(eq=False)
@@ -123,6 +33,9 @@ class Generation:
     request_id: int
     sequences: list[Sequence]
     pipelines: dict[Sequence, TextPipeline]
+    drafters: list[PromptLookup]
+    num_predicted_tokens: int
+    """Of the caller's prediction."""
     arrived: float
     """Times are those of time.monotonic, in seconds."""
     started: float | None = None
@@ -135,14 +48,19 @@ class Generation:
         """The request's last event, at its end."""
         started = self.started if self.started is not None else now
         first_token = self.first_token if self.first_token is not None else now
+        num_accepted = sum(drafter.num_predicted_tokens for drafter in self.drafters)
         return Completed(
             self.request_id,
             num_prompt_tokens=self.sequences[0].num_prompt_tokens,
-            num_cached_tokens=0,
+            num_cached_tokens=self.sequences[0].num_cached_tokens or 0,
             num_completion_tokens=sum(sequence.num_output_tokens for sequence in self.sequences),
             queue_seconds=started - self.arrived,
             prompt_seconds=first_token - started,
             generation_seconds=now - first_token,
+            num_accepted_prediction_tokens=num_accepted,
+            num_rejected_prediction_tokens=max(0, self.num_predicted_tokens - num_accepted),
+            num_accepted_draft_tokens=sum(drafter.num_accepted_tokens for drafter in self.drafters),
+            num_rejected_draft_tokens=sum(drafter.num_rejected_tokens for drafter in self.drafters),
         )
 
 
@@ -150,12 +68,22 @@ class Generations:
     """All requests that the worker has."""
 
     def __init__(
-        self, engine: Engine, limits: Limits, vocabulary: Vocabulary, prompts: PromptBuilder
+        self,
+        engine: Engine,
+        limits: Limits,
+        vocabulary: Vocabulary,
+        prompts: PromptBuilder,
+        *,
+        max_queued_tokens: int = 1_000_000,
+        looks_back: bool = True,
     ) -> None:
+        """max_queued_tokens: of prompts that may wait. looks_back: whether to guess tokens from the text so far."""
         self._engine = engine
         self._limits = limits
         self._vocabulary = vocabulary
         self._prompts = prompts
+        self._looks_back = looks_back
+        self._line = Line(limits.num_slots, max_queued_tokens)
         self._active: dict[int, Generation] = {}
         self._not_begun: list[Generation] = []
         self._step = Step()
@@ -171,7 +99,11 @@ class Generations:
         max_tokens = self._max_tokens(len(prompt), request)
         stop_token_ids = frozenset(request.stop_token_ids)
         progress = request.progress
+        if progress is None:
+            self._line.check(len(prompt), request.deadline, self._engine.queue())
         choices = progress.choices if progress else [ChoiceProgress([])] * request.num_choices
+        prediction = self._prediction(request)
+        drafters = [PromptLookup(prediction, looks_back=self._looks_back) for _ in choices]
         sequences = [
             Sequence(
                 request_id=request.request_id,
@@ -181,6 +113,8 @@ class Generations:
                 max_tokens=max_tokens,
                 sampling=request.sampling,
                 stop_token_ids=stop_token_ids,
+                rank=request.arrived + PRIORITY_SECONDS * request.priority,
+                drafter=drafters[index],
                 finish_reason=FinishReason(choice.finish_reason) if choice.finish_reason else None,
             )
             for index, choice in enumerate(choices)
@@ -189,6 +123,8 @@ class Generations:
             request.request_id,
             sequences,
             {sequence: self._pipeline(sequence, request.stops) for sequence in sequences},
+            drafters,
+            len(prediction),
             request.arrived,
             started=progress.started if progress else None,
             first_token=progress.first_token if progress else None,
@@ -203,11 +139,20 @@ class Generations:
         self._active[request.request_id] = generation
         self._not_begun.append(generation)
 
+    def _prediction(self, request: Generate) -> list[int]:
+        if not request.prediction:
+            return []
+        return self._vocabulary.tokenize(
+            request.prediction, add_special=False, parse_special=False, limit=self._limits.context_length
+        )[: self._limits.context_length]
+
     def _pipeline(self, sequence: Sequence, stops: list[str]) -> TextPipeline:
         """The sequence's pipeline as it stands after its tokens so far, whose text was sent already."""
         pipeline = TextPipeline(stops)
         for token in sequence.tokens[sequence.num_prompt_tokens :]:
             pipeline.feed(self._vocabulary.piece(token))
+        if sequence.drafter is not None:
+            sequence.drafter.follow(sequence.tokens, sequence.num_output_tokens)
         return pipeline
 
     def cancel(self, request_id: int) -> None:
@@ -248,7 +193,7 @@ class Generations:
                 events += self._advance(generation, output, now)
         return events
 
-    def _advance(self, generation: Generation, output: TokenOutput, now: float) -> Iterable[Event]:
+    def _advance(self, generation: Generation, output: Output, now: float) -> Iterable[Event]:
         sequence = output.sequence
         if sequence.finish_reason is FinishReason.FAILED:
             self.cancel(generation.request_id)
@@ -258,24 +203,34 @@ class Generations:
             return [error.event(generation.request_id)]
         if generation.first_token is None:
             generation.first_token = now
-        pipeline = generation.pipelines[sequence]
-        text = pipeline.feed(self._vocabulary.piece(output.token)) if output.is_text else ""
-        if not pipeline.is_stopped and sequence.finish_reason is not None:
-            text += pipeline.flush()
+        text, tokens = self._read(generation.pipelines[sequence], output)
+        # What was guessed beyond a stop string is no part of the answer.
+        del sequence.tokens[len(sequence.tokens) - len(output.tokens) + len(tokens) :]
         reason = sequence.finish_reason
-        if pipeline.is_stopped:
+        if generation.pipelines[sequence].is_stopped:
             self._engine.finish(sequence, FinishReason.STOP)
             reason = FinishReason.STOP
         if reason is None:
-            return [TextDelta(generation.request_id, sequence.index, text, [output.token])]
+            return [TextDelta(generation.request_id, sequence.index, text, tokens)]
         generation.unfinished.discard(sequence)
-        events: list[Event] = [
-            TextDelta(generation.request_id, sequence.index, text, [output.token], reason.value)
-        ]
+        events: list[Event] = [TextDelta(generation.request_id, sequence.index, text, tokens, reason.value)]
         if not generation.unfinished:
             del self._active[generation.request_id]
+            if generation.started is not None:
+                self._line.note_served(now - generation.started)
             events.append(generation.completed(now))
         return events
+
+    def _read(self, pipeline: TextPipeline, output: Output) -> tuple[str, list[int]]:
+        """The text of new tokens, and the tokens up to where a stop string was found."""
+        text = ""
+        for number, token in enumerate(output.text_tokens):
+            text += pipeline.feed(self._vocabulary.piece(token))
+            if pipeline.is_stopped:
+                return text, output.tokens[: number + 1]
+        if output.sequence.finish_reason is not None:
+            text += pipeline.flush()
+        return text, output.tokens
 
     def _max_tokens(self, num_prompt_tokens: int, request: Generate) -> int:
         context_length = self._limits.context_length

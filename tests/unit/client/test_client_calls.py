@@ -107,7 +107,7 @@ def test_the_timeout_is_the_call_s_deadline(server):
 
     assert caught.value.reason == "DEADLINE_EXCEEDED"
     assert is_over.wait(5)
-    assert server.received[0].seconds_left <= 0.2
+    assert server.received[0].seconds_left < 1
 
 
 def test_a_call_that_found_the_server_busy_is_tried_again(server, client, error_info, retry_info):

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from sampling import GREEDY
 
 from llamawire_server.engine.runner.batches import NARROW_TOKENS, batches
-from llamawire_server.engine.scheduler import Slice
 from llamawire_server.engine.sequence import WIDE_TOKENS, Sequence
+from llamawire_server.engine.step import Slice
 
 
 def a_slice(num_prompt_tokens: int, start: int, length: int) -> Slice:

@@ -8,8 +8,8 @@ from sampling import GREEDY
 
 from llamawire_server.engine.budget import PromptBudget, StepTargets
 from llamawire_server.engine.engine import CacheFullError, DecodeError, Engine
-from llamawire_server.engine.scheduler import Limits, Slice
 from llamawire_server.engine.sequence import FinishReason, Sequence
+from llamawire_server.engine.step import Limits, Move, Slice
 
 
 def sequence(request_id: int, max_tokens: int = 3) -> Sequence:
@@ -25,19 +25,23 @@ class FakeRunner:
     def __init__(self) -> None:
         self.poisoned: set[Sequence] = set()
         self.full_once = False
-        self.truncated: list[tuple[int, int]] = []
+        self.cuts: list[tuple[int, int]] = []
         self.forgotten: list[Sequence] = []
 
-    def run(self, slices: list[Slice]) -> Mapping[Sequence, int]:
+    def run(self, slices: list[Slice]) -> Mapping[Sequence, list[int]]:
         if self.full_once:
             self.full_once = False
             raise CacheFullError
         if any(piece.sequence in self.poisoned for piece in slices):
             raise DecodeError
-        return {s: s.request_id for piece in slices for s in piece.samples}
+        return {s: [s.request_id] for piece in slices for s in piece.samples}
 
-    def truncate(self, slot: int, num_tokens: int) -> None:
-        self.truncated.append((slot, num_tokens))
+    def move(self, move: Move) -> None:
+        pass
+
+    def cut(self, slot: int, num_tokens: int) -> bool:
+        self.cuts.append((slot, num_tokens))
+        return True
 
     def forget(self, sequence: Sequence) -> None:
         self.forgotten.append(sequence)
@@ -52,9 +56,9 @@ def test_a_failed_decode_fails_only_the_sequence_that_makes_it_fail() -> None:
     engine.run(engine.schedule())
     runner.poisoned.add(bad)
     outputs = engine.run(engine.schedule())
-    assert [(o.sequence, o.is_text) for o in outputs] == [(good, True), (bad, False)]
+    assert [(o.sequence, o.tokens) for o in outputs] == [(good, [1]), (bad, [])]
     assert bad.finish_reason is FinishReason.FAILED
-    assert {(0, 5), (1, 5)} <= set(runner.truncated), "what the failed batch stored is undone"
+    assert {(0, 5), (1, 5)} <= set(runner.cuts), "what the failed batch stored is undone"
     engine.run(engine.schedule())
     assert good.finish_reason is FinishReason.LENGTH
     assert good.num_output_tokens == 3
@@ -81,7 +85,7 @@ def test_the_token_that_ends_a_sequence_is_no_text() -> None:
     engine = Engine(runner)
     engine.add([sequence(99)])
     (output,) = engine.run(engine.schedule())
-    assert (output.token, output.is_text) == (99, False)
+    assert (output.tokens, output.text_tokens) == ([99], [])
     assert output.sequence.finish_reason is FinishReason.STOP
 
 

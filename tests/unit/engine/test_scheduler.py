@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kv_cells import KvCells
 from sampling import GREEDY
 
-from llamawire_server.engine.scheduler import Limits, Scheduler, Slice, Step
+from llamawire_server.engine.scheduler import Scheduler
 from llamawire_server.engine.sequence import FinishReason, Sequence
+from llamawire_server.engine.step import Limits, Slice, Step
 
 END = 0
-NO_END = frozenset({END})
 
 
 def sequences(request_id: int, prompt: int, max_tokens: int = 4, n: int = 1) -> list[Sequence]:
@@ -30,36 +29,16 @@ def sequences(request_id: int, prompt: int, max_tokens: int = 4, n: int = 1) -> 
     ]
 
 
-class Cache:
-    """A KV cache that believes nothing: it knows which tokens each slot really holds."""
-
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
-        self.slots: dict[int, list[int]] = {}
-
-    def run(self, step: Step) -> Mapping[Sequence, int]:
-        for slot in step.released_slots:
-            self.slots.pop(slot, None)
-        assert step.num_tokens <= self.limits.batch_tokens
-        sampled: dict[Sequence, int] = {}
-        for piece in step.slices:
-            held = self.slots.setdefault(piece.slot, [])
-            assert piece.length > 0
-            assert len(held) == piece.start, "a slice must begin where the slot's tokens end"
-            held += piece.sequence.tokens[piece.start : piece.start + piece.length]
-            for sequence in piece.samples:
-                if sequence is not piece.sequence:
-                    assert sequence.slot is not None
-                    assert not self.slots.get(sequence.slot), "a fork needs an empty slot"
-                    self.slots[sequence.slot] = list(held)
-                assert held == sequence.tokens, "a token is sampled after all that comes before it"
-                sampled[sequence] = 100_000 + sequence.request_id * 100 + len(held)
-        return sampled
+def next_token(held: list[int]) -> int:
+    return 100_000 + held[0] // 1000 * 100 + len(held)
 
 
-def advance(scheduler: Scheduler, cache: Cache, budget: int = 64) -> list[Sequence]:
-    step = scheduler.schedule(budget)
-    return scheduler.commit(step, cache.run(step), NO_END)
+def start(limits: Limits) -> tuple[Scheduler, KvCells]:
+    return Scheduler(limits), KvCells(limits, next_token)
+
+
+def advance(scheduler: Scheduler, cells: KvCells, budget: int = 64) -> list[Sequence]:
+    return cells.advance(scheduler, budget)
 
 
 def lengths(step: Step) -> list[tuple[int, int]]:
@@ -70,28 +49,28 @@ LIMITS = Limits(num_slots=4, kv_cache_tokens=200, context_length=100, batch_toke
 
 
 def test_a_prompt_is_split_over_steps_and_decodes_from_then_on() -> None:
-    scheduler, cache = Scheduler(LIMITS), Cache(LIMITS)
+    scheduler, cells = start(LIMITS)
     (sequence,) = sequences(1, prompt=50, max_tokens=3)
     scheduler.add([sequence])
-    assert advance(scheduler, cache, budget=20) == []
-    assert advance(scheduler, cache, budget=20) == []
-    assert advance(scheduler, cache, budget=20) == [sequence]
+    assert advance(scheduler, cells, budget=20) == []
+    assert advance(scheduler, cells, budget=20) == []
+    assert advance(scheduler, cells, budget=20) == [sequence]
     assert (sequence.num_computed_tokens, sequence.num_output_tokens) == (50, 1)
-    advance(scheduler, cache)
-    advance(scheduler, cache)
+    advance(scheduler, cells)
+    advance(scheduler, cells)
     assert sequence.finish_reason is FinishReason.LENGTH
     assert sequence.num_output_tokens == 3
 
 
 def test_a_new_prompt_shares_its_steps_with_running_streams() -> None:
-    scheduler, cache = Scheduler(LIMITS), Cache(LIMITS)
+    scheduler, cells = start(LIMITS)
     (running,) = sequences(1, prompt=4, max_tokens=50)
     scheduler.add([running])
-    advance(scheduler, cache)
+    advance(scheduler, cells)
     scheduler.add(sequences(2, prompt=40))
     step = scheduler.schedule(16)
     assert lengths(step) == [(1, 1), (2, 16)]
-    scheduler.commit(step, cache.run(step), NO_END)
+    cells.commit(scheduler, step)
     assert running.num_output_tokens == 2
 
 
@@ -103,20 +82,20 @@ def test_prompts_are_computed_in_the_order_they_came() -> None:
 
 
 def test_a_short_prompt_does_not_wait_for_a_long_one() -> None:
-    scheduler, cache = Scheduler(LIMITS), Cache(LIMITS)
+    scheduler, cells = start(LIMITS)
     scheduler.add(sequences(1, prompt=60))
-    advance(scheduler, cache, budget=16)
+    advance(scheduler, cells, budget=16)
     short = sequences(2, prompt=6)
     scheduler.add(short)
     step = scheduler.schedule(16)
     assert lengths(step) == [(2, 6), (1, 10)]
-    assert scheduler.commit(step, cache.run(step), NO_END) == short
+    assert cells.commit(scheduler, step) == short
 
 
 def test_short_prompts_leave_half_of_each_step_to_the_oldest() -> None:
-    scheduler, cache = Scheduler(LIMITS), Cache(LIMITS)
+    scheduler, cells = start(LIMITS)
     scheduler.add(sequences(1, prompt=60))
-    advance(scheduler, cache, budget=16)
+    advance(scheduler, cells, budget=16)
     for request_id in (2, 3):
         scheduler.add(sequences(request_id, prompt=12))
     assert lengths(scheduler.schedule(16)) == [(2, 8), (1, 8)]
@@ -124,33 +103,33 @@ def test_short_prompts_leave_half_of_each_step_to_the_oldest() -> None:
 
 def test_an_ended_sequence_makes_room_for_the_next_at_the_next_step() -> None:
     limits = Limits(num_slots=1, kv_cache_tokens=200, context_length=100, batch_tokens=64)
-    scheduler, cache = Scheduler(limits), Cache(limits)
+    scheduler, cells = start(limits)
     first, second = sequences(1, prompt=5, max_tokens=1), sequences(2, prompt=5, max_tokens=1)
     scheduler.add(first)
     scheduler.add(second)
-    assert advance(scheduler, cache) == first
+    assert advance(scheduler, cells) == first
     assert scheduler.num_waiting == 1
-    assert advance(scheduler, cache) == second
+    assert advance(scheduler, cells) == second
 
 
 def test_choices_compute_their_prompt_once() -> None:
-    scheduler, cache = Scheduler(LIMITS), Cache(LIMITS)
+    scheduler, cells = start(LIMITS)
     choices = sequences(1, prompt=30, max_tokens=5, n=3)
     scheduler.add(choices)
     step = scheduler.schedule(64)
     assert step.num_tokens == 30
-    assert scheduler.commit(step, cache.run(step), NO_END) == choices
+    assert cells.commit(scheduler, step) == choices
     assert scheduler.num_kv_tokens == 30, "the shared prompt's cells count once"
     step = scheduler.schedule(64)
     assert step.num_tokens == 3
-    scheduler.commit(step, cache.run(step), NO_END)
+    cells.commit(scheduler, step)
     assert scheduler.num_kv_tokens == 33
 
 
 def test_choices_wait_until_there_is_a_slot_for_each() -> None:
-    scheduler, cache = Scheduler(LIMITS), Cache(LIMITS)
+    scheduler, cells = start(LIMITS)
     scheduler.add(sequences(1, prompt=5, max_tokens=50, n=3))
-    advance(scheduler, cache)
+    advance(scheduler, cells)
     scheduler.add(sequences(2, prompt=5, n=2))
     assert lengths(scheduler.schedule(64)) == [(1, 1)] * 3
     assert scheduler.num_waiting == 2
@@ -158,35 +137,35 @@ def test_choices_wait_until_there_is_a_slot_for_each() -> None:
 
 @pytest.mark.parametrize("cancelled", [0, 1])
 def test_a_choice_that_leaves_during_prefill_does_not_lose_what_is_computed(cancelled: int) -> None:
-    scheduler, cache = Scheduler(LIMITS), Cache(LIMITS)
+    scheduler, cells = start(LIMITS)
     choices = sequences(1, prompt=40, max_tokens=3, n=2)
     scheduler.add(choices)
-    advance(scheduler, cache, budget=30)
+    advance(scheduler, cells, budget=30)
     scheduler.finish(choices.pop(cancelled), FinishReason.STOP)
     step = scheduler.schedule(64)
     assert lengths(step) == [(1, 10)]
-    assert scheduler.commit(step, cache.run(step), NO_END) == choices
+    assert cells.commit(scheduler, step) == choices
 
 
 def test_end_tokens_and_stop_tokens_end_a_sequence() -> None:
-    scheduler, cache = Scheduler(LIMITS), Cache(LIMITS)
+    scheduler = Scheduler(LIMITS)
     ended, stopped = sequences(1, prompt=3), sequences(2, prompt=3)
     stopped[0].stop_token_ids = frozenset({77})
     scheduler.add(ended)
     scheduler.add(stopped)
     step = scheduler.schedule(64)
-    cache.run(step)
-    grown = scheduler.commit(step, {ended[0]: END, stopped[0]: 77}, NO_END)
-    assert [s.finish_reason for s in grown] == [FinishReason.STOP] * 2
+    sampled = {ended[0]: [END], stopped[0]: [77]}
+    grown = scheduler.commit(step, sampled, frozenset({END}))
+    assert [s.finish_reason for s, _ in grown] == [FinishReason.STOP] * 2
     assert scheduler.schedule(64).slices == []
 
 
 def test_the_context_ends_a_sequence() -> None:
-    scheduler, cache = Scheduler(LIMITS), Cache(LIMITS)
+    scheduler, cells = start(LIMITS)
     (sequence,) = sequences(1, prompt=98, max_tokens=50)
     scheduler.add([sequence])
     while scheduler.has_work:
-        advance(scheduler, cache)
+        advance(scheduler, cells)
     assert sequence.finish_reason is FinishReason.LENGTH
     assert len(sequence.tokens) == LIMITS.context_length
 
@@ -194,25 +173,24 @@ def test_the_context_ends_a_sequence() -> None:
 @pytest.mark.parametrize("place", ["queue", "prefill", "decode"])
 def test_a_cancel_frees_the_slot_for_the_very_next_step(place: str) -> None:
     limits = Limits(num_slots=1, kv_cache_tokens=200, context_length=100, batch_tokens=64)
-    scheduler, cache = Scheduler(limits), Cache(limits)
+    scheduler, cells = start(limits)
     (cancelled,) = sequences(1, prompt=40, max_tokens=50)
     scheduler.add([cancelled])
     if place != "queue":
-        advance(scheduler, cache, budget=20 if place == "prefill" else 64)
-    slot = cancelled.slot
+        advance(scheduler, cells, budget=20 if place == "prefill" else 64)
     scheduler.finish(cancelled, FinishReason.STOP)
+    assert cancelled.slot is None
     scheduler.add(sequences(2, prompt=10))
     step = scheduler.schedule(64)
     assert lengths(step) == [(2, 10)]
-    assert step.released_slots == ([] if slot is None else [slot])
-    cache.run(step)
+    cells.commit(scheduler, step)
     scheduler.finish(cancelled, FinishReason.STOP)  # twice is as good as once
     assert cancelled.finish_reason is FinishReason.STOP
 
 
-def test_the_youngest_is_preempted_when_cells_run_out_and_loses_nothing() -> None:
+def test_the_last_in_line_is_preempted_when_cells_run_out_and_loses_nothing() -> None:
     limits = Limits(num_slots=2, kv_cache_tokens=100, context_length=100, batch_tokens=64)
-    scheduler, cache = Scheduler(limits), Cache(limits)
+    scheduler, cells = start(limits)
     old, young = sequences(1, prompt=20, max_tokens=60)[0], sequences(2, prompt=20, max_tokens=60)[0]
     scheduler.add([old])
     scheduler.add([young])
@@ -221,7 +199,7 @@ def test_the_youngest_is_preempted_when_cells_run_out_and_loses_nothing() -> Non
         if not scheduler.has_work:
             break
         had_slot = young.slot is not None
-        advance(scheduler, cache)
+        advance(scheduler, cells)
         preemptions += had_slot and young.slot is None and young.finish_reason is None
         assert scheduler.num_kv_tokens <= limits.kv_cache_tokens
     assert preemptions >= 1
@@ -260,7 +238,7 @@ def test_whatever_comes_every_sequence_gets_exactly_its_tokens(
     requests: list[tuple[int, int, int, int, int | None]], budget: int, kv_cache_tokens: int
 ) -> None:
     limits = Limits(num_slots=3, kv_cache_tokens=kv_cache_tokens, context_length=70, batch_tokens=64)
-    scheduler, cache = Scheduler(limits), Cache(limits)
+    scheduler, cells = start(limits)
     groups = [sequences(i, prompt, m, n) for i, (prompt, m, n, _, _) in enumerate(requests)]
     cancelled: set[Sequence] = set()
     for now in range(5000):
@@ -271,13 +249,17 @@ def test_whatever_comes_every_sequence_gets_exactly_its_tokens(
                 cancelled |= {s for s in group if s.finish_reason is None}
                 for sequence in group:
                     scheduler.finish(sequence, FinishReason.STOP)
-        advance(scheduler, cache, budget)
+        advance(scheduler, cells, budget)
         held = [s.slot for group in groups for s in group if s.slot is not None]
         assert len(held) == len(set(held)), "no slot belongs to two sequences"
+        assert len(held) <= limits.num_slots
         if now > 80 and not scheduler.has_work:
             break
     assert not scheduler.has_work, "nothing starves"
-    assert cache.slots == {}, "every slot is freed"
+    assert len(cells.cells) == scheduler.num_kv_tokens, "every cell is accounted for"
+    scheduler.free_cells()
+    advance(scheduler, cells)
+    assert cells.cells == [], "every cell can be freed"
     for sequence in (s for group in groups for s in group):
         expected = min(sequence.max_tokens, limits.context_length - sequence.num_prompt_tokens)
         if sequence not in cancelled:

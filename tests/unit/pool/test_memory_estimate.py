@@ -59,10 +59,10 @@ def test_each_token_of_the_cache_takes_its_keys_and_values_and_its_share_of_a_ma
     assert estimate_memory(LLAMA_8B, ModelSettings(kv_cache_tokens=8192 + 1)) == more, "it grows in blocks"
 
 
-def test_each_sequence_takes_its_state_and_two_rows_of_logits() -> None:
+def test_each_sequence_of_a_recurrent_model_takes_its_state_and_that_of_one_that_has_ended() -> None:
     recurrent = replace(LLAMA_8B, shape=replace(LLAMA_8B.shape, state_elements=1_000_000))
     two, three = (estimate_memory(recurrent, ModelSettings(parallel=n)) for n in (2, 3))
-    assert three - two == (1_000_000 + 2 * 128_256) * 4
+    assert three - two == (2 * 1_000_000 + 3 * 128_256) * 4
 
 
 def test_the_parts_of_a_step_do_not_grow_beyond_the_context() -> None:

@@ -14,9 +14,9 @@ from sampling import GREEDY
 
 from llamawire_server.chat.template import ChatTemplate
 from llamawire_server.engine.engine import DecodeError, Engine
-from llamawire_server.engine.scheduler import Limits, Slice
 from llamawire_server.engine.sequence import Sequence
-from llamawire_server.worker.generations import Generations, PromptBuilder, RequestError
+from llamawire_server.engine.step import Limits, Move, Slice
+from llamawire_server.worker.generations import Generations
 from llamawire_server.worker.messages import (
     ChatPrompt,
     ChoiceProgress,
@@ -28,6 +28,7 @@ from llamawire_server.worker.messages import (
     Started,
     TextDelta,
 )
+from llamawire_server.worker.prompts import PromptBuilder, RequestError
 
 END = 256
 LIMITS = Limits(num_slots=4, kv_cache_tokens=400, context_length=100, batch_tokens=64)
@@ -59,15 +60,18 @@ class Script:
         self.fails = False
         self.prompts: set[str] = set()
 
-    def run(self, slices: list[Slice]) -> Mapping[Sequence, int]:
+    def run(self, slices: list[Slice]) -> Mapping[Sequence, list[int]]:
         if self.fails:
             raise DecodeError
         for piece in slices:
             self.prompts.add(bytes(piece.sequence.tokens[: piece.sequence.num_prompt_tokens]).decode())
-        return {s: self.texts[s.index].popleft() for piece in slices for s in piece.samples}
+        return {s: [self.texts[s.index].popleft()] for piece in slices for s in piece.samples}
 
-    def truncate(self, slot: int, num_tokens: int) -> None:
+    def move(self, move: Move) -> None:
         pass
+
+    def cut(self, slot: int, num_tokens: int) -> bool:
+        return True
 
     def forget(self, sequence: Sequence) -> None:
         pass

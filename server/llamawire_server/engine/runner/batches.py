@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from llamawire_server.engine.scheduler import TILE_TOKENS, Slice
+from llamawire_server.engine.scheduler import TILE_TOKENS
+from llamawire_server.engine.step import Slice
 
 # From a tile's tokens on, llama.cpp takes its wide path.
 NARROW_TOKENS = TILE_TOKENS - 1
 
 
 class Piece(NamedTuple):
-    """Part of a slice: its sequence's tokens in [start, stop)."""
+    """Part of a slice: its sequence's tokens in [start, stop), those of its draft included."""
 
     whole: Slice
     start: int
@@ -25,10 +26,14 @@ def batches(slices: list[Slice]) -> Iterator[list[Piece]]:
     narrow: list[Piece] = []
     room = NARROW_TOKENS
     for whole in slices:
-        start, end = whole.start, whole.start + whole.length
+        start, end = whole.start, whole.start + whole.num_tokens
         if whole.is_wide:
             wide.append(Piece(whole, start, end))
             continue
+        if whole.draft and narrow and whole.num_tokens > room:
+            # All of a draft is sampled from in one go.
+            yield narrow
+            narrow, room = [], NARROW_TOKENS
         while start < end:
             stop = min(end, start + room)
             narrow.append(Piece(whole, start, stop))

@@ -16,7 +16,7 @@ import llama_cpp
 from llamawire_server.config import ModelSettings
 from llamawire_server.engine.context_size import context_limits
 from llamawire_server.engine.runner.mapped_files import release_mapped_files
-from llamawire_server.engine.scheduler import Limits
+from llamawire_server.engine.step import Limits
 from llamawire_server.machine import usable_cores
 
 LOG_LINES_KEPT = 12
@@ -125,11 +125,14 @@ class LoadedModel:
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self.context), True)
 
     def _create_context(self, settings: ModelSettings, engine_log: EngineLog) -> tuple[Limits, Any]:
-        limits = context_limits(settings, self.facts.training_context_length)
+        is_recurrent = llama_cpp.llama_model_is_recurrent(self.model) or llama_cpp.llama_model_is_hybrid(
+            self.model
+        )
+        limits = context_limits(settings, self.facts.training_context_length, is_recurrent=bool(is_recurrent))
         parameters = llama_cpp.llama_context_default_params()
         parameters.n_ctx = limits.kv_cache_tokens
         parameters.n_batch = parameters.n_ubatch = limits.batch_tokens
-        parameters.n_seq_max = limits.num_slots
+        parameters.n_seq_max = limits.num_all_slots
         parameters.n_threads = parameters.n_threads_batch = self.threads
         parameters.no_perf = True
         # One cache for all sequences: room goes where it is needed, and a prefix can be shared at any length.

@@ -18,8 +18,8 @@ from llamawire_server.engine.runner.model import LoadedModel
 from llamawire_server.engine.runner.sampler import Logits, Sampler
 from llamawire_server.engine.runner.threads import ThreadCount
 from llamawire_server.engine.runner.vocabulary import Vocabulary
-from llamawire_server.engine.scheduler import Limits, Slice
 from llamawire_server.engine.sequence import Sequence
+from llamawire_server.engine.step import Copy, Limits, Move, Slice
 
 log = logging.getLogger(__name__)
 
@@ -46,14 +46,14 @@ class LlamaRunner:
     def end_token_ids(self) -> frozenset[int]:
         return self.vocabulary.end_token_ids
 
-    def run(self, slices: list[Slice]) -> Mapping[Sequence, int]:
-        sampled: dict[Sequence, int] = {}
+    def run(self, slices: list[Slice]) -> Mapping[Sequence, list[int]]:
+        sampled: dict[Sequence, list[int]] = {}
         for batch in batches(slices):
             # The logits are llama.cpp's own memory, which the next batch overwrites.
             self._decode(batch, sampled)
         return sampled
 
-    def _decode(self, batch: list[Piece], sampled: dict[Sequence, int]) -> None:
+    def _decode(self, batch: list[Piece], sampled: dict[Sequence, list[int]]) -> None:
         """Compute a batch, and sample for whoever samples from it."""
         outputs = self._batch.fill(batch)
         wall, cpu = time.monotonic(), time.process_time()
@@ -63,19 +63,35 @@ class LlamaRunner:
             raise CacheFullError("llama.cpp found no cells for the batch")
         if code != 0:
             raise DecodeError(f"llama_decode returned {code}")
-        sampled_from: list[tuple[Sequence, Logits]] = []
+        plain: list[tuple[Sequence, int]] = []
         for piece, output in outputs:
-            logits = self._logits(output)
-            for sequence in piece.samples:
-                if sequence is not piece.sequence:
-                    llama_cpp.llama_memory_seq_cp(self._memory, piece.slot, sequence.slot, -1, -1)
-                sampled_from.append((sequence, logits))
-        pairs = [(self._sampler(sequence), logits) for sequence, logits in sampled_from]
-        tokens = self._sampling.sample(pairs)
-        sampled.update(zip((sequence for sequence, _ in sampled_from), tokens, strict=True))
+            if piece.draft:
+                sampled[piece.sequence] = self._follow(piece.sequence, output, piece.draft)
+            else:
+                plain += [(sequence, output) for sequence in piece.samples]
+        pairs = [(self._sampler(sequence), self._logits(output)) for sequence, output in plain]
+        for (sequence, _), token in zip(plain, self._sampling.sample(pairs), strict=True):
+            sampled[sequence] = [token]
 
-    def truncate(self, slot: int, num_tokens: int) -> None:
-        llama_cpp.llama_memory_seq_rm(self._memory, slot, num_tokens, -1)
+    def _follow(self, sequence: Sequence, output: int, draft: tuple[int, ...]) -> list[int]:
+        """What the sequence goes on with, from the batch's token number `output` on, as far as the draft is right."""
+        sampler = self._sampler(sequence)
+        tokens: list[int] = []
+        for number, guess in enumerate((*draft, None)):
+            tokens.append(sampler.sample(self._logits(output + number)))
+            if tokens[-1] != guess:
+                break
+        return tokens
+
+    def move(self, move: Move) -> None:
+        if isinstance(move, Copy):
+            end = move.num_tokens if self._limits.can_cut else -1
+            llama_cpp.llama_memory_seq_cp(self._memory, move.source, move.target, -1, end)
+        else:
+            self.cut(move.slot, move.num_tokens)
+
+    def cut(self, slot: int, num_tokens: int) -> bool:
+        return bool(llama_cpp.llama_memory_seq_rm(self._memory, slot, num_tokens or -1, -1))
 
     def forget(self, sequence: Sequence) -> None:
         self._samplers.pop(sequence, None)
@@ -127,18 +143,20 @@ class Batch:
         )
 
     def fill(self, pieces: list[Piece]) -> list[tuple[Slice, int]]:
-        """Lay the pieces out; gives the slices that sample here, each with the number of the token to sample from."""
+        """Lay the pieces out; gives the slices that sample here, each with the number of the first token to sample
+        from: that before its draft."""
         outputs: list[tuple[Slice, int]] = []
         at = 0
         for whole, start, stop in pieces:
             end = at + stop - start
-            self._tokens[at:end] = whole.sequence.tokens[start:stop]
+            self._tokens[at:end] = whole.tokens[start - whole.start : stop - whole.start]
             self._positions[at:end] = range(start, stop)
             self._slots[at:end] = whole.slot
             self._outputs[at:end] = 0
-            if whole.samples and stop == whole.start + whole.length:
-                self._outputs[end - 1] = 1
-                outputs.append((whole, end - 1))
+            if whole.samples and stop == whole.start + whole.num_tokens:
+                first = end - 1 - len(whole.draft)
+                self._outputs[first:end] = 1
+                outputs.append((whole, first))
             at = end
         self.struct.n_tokens = at
         return outputs

@@ -1,0 +1,98 @@
+"""What a step is: the sequences' tokens to compute, and what is to be done to the KV cache before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from llamawire_server.engine.sequence import Sequence
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the model's context allows."""
+
+    num_slots: int
+    """Sequences that can be computed at once."""
+
+    kv_cache_tokens: int
+    """Cells of the KV cache, shared by all slots."""
+
+    context_length: int
+    """The most tokens of one sequence. At most `kv_cache_tokens`."""
+
+    batch_tokens: int
+    """The most tokens of one step. At least `num_slots`."""
+
+    num_cache_slots: int = 0
+    """Slots beside those, in which what was computed can stay when its sequence has ended."""
+
+    can_cut: bool = True
+    """Whether a slot's tokens can be shared and dropped from any place on. What recurrent models remember is that
+    of all tokens together: a slot can be shared as it stands, and dropped whole."""
+
+    @property
+    def num_all_slots(self) -> int:
+        """What llama.cpp calls sequences."""
+        return self.num_slots + self.num_cache_slots
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Let `target`, which is empty, have the first `num_tokens` tokens of `source` too. No cell is copied."""
+
+    source: int
+    target: int
+    num_tokens: int
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Drop all but the slot's first `num_tokens` tokens; cells that other slots have too stay theirs."""
+
+    slot: int
+    num_tokens: int
+
+
+Move = Copy | Cut
+
+
+@dataclass(eq=False)
+class Slice:
+    """Tokens of one sequence that a step computes: `sequence.tokens[start:start + length]`, then `draft`."""
+
+    sequence: Sequence
+    slot: int
+    start: int
+    length: int
+    samples: tuple[Sequence, ...]
+    """Who samples a token from the last position's logits: nobody in the middle of a prompt; the sequence
+    itself; at a prompt's end also the siblings, which go on from there."""
+
+    draft: tuple[int, ...] = ()
+    """Tokens that may be what comes next. Each is kept if it is what is sampled in its place."""
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether it is to be computed in a wide batch; it is so as a whole or not at all."""
+        return self.start < self.sequence.num_wide_tokens
+
+    @property
+    def num_tokens(self) -> int:
+        """All that is computed, what is only guessed included."""
+        return self.length + len(self.draft)
+
+    @property
+    def tokens(self) -> list[int]:
+        return [*self.sequence.tokens[self.start : self.start + self.length], *self.draft]
+
+
+@dataclass(eq=False)
+class Step:
+    """What to do next: the moves in their order, then the slices."""
+
+    moves: list[Move] = field(default_factory=list)
+    slices: list[Slice] = field(default_factory=list)
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(piece.num_tokens for piece in self.slices)

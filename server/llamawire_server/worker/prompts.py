@@ -1,0 +1,105 @@
+"""Conversations to tokens, and what is said where they can't be."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from llamawire_server.chat.template import ChatTemplate, TemplateError
+from llamawire_server.worker.messages import ChatPrompt, Failed
+
+
+class Vocabulary(Protocol):
+    """The tokenizer, as far as requests need it."""
+
+    @property
+    def bos_text(self) -> str: ...
+
+    @property
+    def longest_piece_bytes(self) -> int: ...
+
+    def tokenize(
+        self, text: str, *, add_special: bool, parse_special: bool, limit: int | None = None
+    ) -> list[int]: ...
+
+    def piece(self, token: int) -> bytes: ...
+
+
+class RequestError(Exception):
+    """A request that can't be answered; `condition` names a `Condition` of the error table."""
+
+    def __init__(
+        self,
+        condition: str,
+        reason: str,
+        message: str,
+        field: str = "",
+        retry_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.condition = condition
+        self.reason = reason
+        self.field = field
+        self.retry_seconds = retry_seconds
+
+    def event(self, request_id: int) -> Failed:
+        """The error as the request's last event."""
+        return Failed(request_id, self.condition, self.reason, str(self), self.field, self.retry_seconds)
+
+
+class PromptBuilder:
+    """Conversations to tokens.
+
+    It works between two steps, so it gives up early on what is far too long: everybody waits for it.
+    """
+
+    # So many contexts are counted to the end, for an error that says both lengths.
+    _COUNTED_CONTEXTS = 4
+    # English has about four bytes a token; only what is far longer is looked at more closely.
+    _USUAL_TOKEN_BYTES = 16
+
+    def __init__(self, vocabulary: Vocabulary, template: ChatTemplate | None, context_length: int) -> None:
+        self._vocabulary = vocabulary
+        self._template = template
+        self._context_length = context_length
+
+    def build(self, prompt: ChatPrompt, now: float) -> list[int]:
+        """The prompt's tokens. now: what the template takes for it, in seconds since 1970.
+
+        Raises RequestError where the template does not take the conversation, and where it is so long that the
+        context can't hold it whatever the template and the tokenizer make of it.
+        """
+        if self._template is None:
+            raise RequestError(
+                "UNSUPPORTED",
+                "NO_CHAT_TEMPLATE",
+                "the model has no chat template; give it one with `chat_template` in models.yaml",
+                "messages",
+            )
+        if len(prompt.messages) > self._context_length:
+            raise self._too_long(len(prompt.messages))
+        try:
+            text = self._template.render(
+                prompt.messages, tools=prompt.tools, variables=prompt.variables, now=now
+            )
+        except TemplateError as error:
+            raise RequestError("INVALID", "CHAT_TEMPLATE_REFUSED", str(error), "messages") from error
+        if len(text) > self._context_length * self._USUAL_TOKEN_BYTES:
+            fewest = len(text.encode("utf-8", "replace")) // self._vocabulary.longest_piece_bytes
+            if fewest > self._context_length:
+                raise self._too_long(fewest)
+        bos = self._vocabulary.bos_text
+        # Many templates write the begin-of-sequence token themselves; twice would be one too many.
+        has_bos = bool(bos) and text.startswith(bos)
+        limit = self._COUNTED_CONTEXTS * self._context_length
+        tokens = self._vocabulary.tokenize(text, add_special=not has_bos, parse_special=True, limit=limit)
+        if len(tokens) > limit:
+            raise self._too_long(len(tokens))
+        return tokens
+
+    def _too_long(self, fewest_tokens: int) -> RequestError:
+        return RequestError(
+            "INVALID",
+            "CONTEXT_LENGTH_EXCEEDED",
+            f"the prompt has {fewest_tokens} tokens at least; the model's context has {self._context_length}",
+            "messages",
+        )

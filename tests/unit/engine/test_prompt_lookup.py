@@ -1,0 +1,91 @@
+"""What is guessed from the text so far and from a prediction, and when guessing stops."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llamawire_server.engine.prompt_lookup import PromptLookup
+
+
+def test_what_followed_the_same_tokens_the_last_time_is_guessed() -> None:
+    lookup = PromptLookup()
+    tokens = [1, 2, 3, 4, 5, 9, 1, 2, 3, 6, 7, 8, 1, 2, 3]
+    assert lookup.draft(tokens, 8) == [6, 7, 8, 1, 2, 3]
+    assert lookup.draft(tokens, 2) == [6, 7]
+    assert lookup.draft([*tokens, 4], 8) == [5, 9, 1, 2, 3, 6, 7, 8]
+
+
+def test_nothing_is_guessed_of_what_never_was() -> None:
+    lookup = PromptLookup()
+    assert lookup.draft([1, 2], 8) == []
+    assert lookup.draft([1, 2, 3, 4, 5, 6], 8) == []
+    assert lookup.draft([1, 2, 3], 8) == [], "the last tokens come after nothing but themselves"
+    assert PromptLookup(looks_back=False).draft([1, 2, 3, 1, 2, 3], 8) == []
+
+
+def answer(lookup: PromptLookup, tokens: list[int], new: list[int]) -> None:
+    for token in new:
+        tokens.append(token)
+        lookup.follow(tokens, 1)
+
+
+def test_a_prediction_is_guessed_from_its_beginning_and_found_again_after_a_change() -> None:
+    prediction = list(range(100, 120))
+    lookup, tokens = PromptLookup(prediction), [1, 2, 3]
+    assert lookup.draft(tokens, 4) == [100, 101, 102, 103]
+    answer(lookup, tokens, [100, 101])
+    assert lookup.draft(tokens, 4) == [102, 103, 104, 105]
+    answer(lookup, tokens, [7, 8])
+    assert lookup.draft(tokens, 4) == []
+    answer(lookup, tokens, [105, 106, 107])
+    assert lookup.draft(tokens, 4) == [108, 109, 110, 111]
+    answer(lookup, tokens, prediction[8:])
+    assert lookup.draft(tokens, 4) == [], "nothing is left of it"
+    assert lookup.num_predicted_tokens == 2 + 12
+
+
+def test_a_prediction_that_repeats_itself_is_followed_forward() -> None:
+    prediction = [1, 2, 3, 50, 1, 2, 3, 60, 1, 2, 3, 70]
+    lookup, tokens = PromptLookup(prediction), [0]
+    answer(lookup, tokens, [1, 2, 3, 9, 1, 2, 3])
+    assert lookup.draft(tokens, 1) == [60]
+
+
+def test_bad_guesses_stop_for_ever_longer_and_good_ones_begin_again() -> None:
+    lookup = PromptLookup()
+    pauses, now = [], 100
+    for _ in range(7):
+        assert lookup.acceptance(now) > 0.5
+        begun = now
+        while lookup.acceptance(now):
+            lookup.note(4, 0, now)
+        while not lookup.acceptance(now):
+            now += 1
+        pauses.append(now - begun)
+    assert pauses == [16, 32, 64, 128, 256, 512, 512]
+    lookup.note(4, 4, now)
+    lookup.note(8, 1, now)
+    assert lookup.acceptance(now) > 0, "one mistake after so much that was right"
+    for _ in range(9):
+        lookup.note(8, 0, now)
+    assert lookup.acceptance(now) == 0
+    assert lookup.acceptance(now + 512) > 0
+
+
+def test_guesses_are_counted() -> None:
+    lookup = PromptLookup()
+    lookup.note(8, 3, 100)
+    lookup.note(2, 2, 100)
+    assert (lookup.num_accepted_tokens, lookup.num_rejected_tokens) == (5, 5)
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=60), st.integers(1, 8))
+def test_a_guess_is_a_run_that_came_after_the_same_three_tokens(tokens: list[int], most: int) -> None:
+    lookup = PromptLookup()
+    for length in range(1, len(tokens) + 1):
+        guess = lookup.draft(tokens[:length], most)
+        assert len(guess) <= most
+        if guess:
+            run = [*tokens[length - 3 : length], *guess]
+            assert any(tokens[at : at + len(run)] == run for at in range(length - 3))
