@@ -16,8 +16,11 @@ BATCH_TOKENS = 512
 # Slots for what ended sequences computed. Each costs a row of logits, which llama.cpp has for every slot.
 CACHE_SLOTS = 32
 
-# llama.cpp takes no more.
-MAX_SLOTS = 256
+# The shelf's part of what the KV cache has.
+SHELF_SHARE = 4
+
+# llama.cpp takes 256 at most, and one is for cells on their way to the shelf and back.
+MAX_SLOTS = 255
 
 
 def context_limits(
@@ -33,13 +36,37 @@ def context_limits(
     kv_cache_tokens = settings.kv_cache_tokens or context_length * min(DEFAULT_CONTEXTS, settings.parallel)
     # What a recurrent layer keeps of a sequence may be as large as thousands of tokens of another model.
     num_cache_slots = settings.parallel if is_recurrent else CACHE_SLOTS
+    shelf_tokens = settings.prompt_cache_tokens
     if not settings.prompt_cache:
-        num_cache_slots = 0
+        num_cache_slots = shelf_tokens = 0
+    if shelf_tokens is None:
+        shelf_tokens = max(kv_cache_tokens, context_length) // SHELF_SHARE
+    if is_recurrent or settings.parallel > MAX_SLOTS:
+        shelf_tokens = 0
     return Limits(
         num_slots=settings.parallel,
         num_cache_slots=max(0, min(num_cache_slots, MAX_SLOTS - settings.parallel)),
+        shelf_tokens=shelf_tokens,
         can_cut=not is_recurrent,
         kv_cache_tokens=max(kv_cache_tokens, context_length),
         context_length=context_length,
         batch_tokens=max(BATCH_TOKENS, settings.parallel),
     )
+
+
+# What llama.cpp takes to pass by a cell that is not a token's own, in each layer and head (AVX-512; measured).
+_PASSED_CELL_SECONDS = 1.2e-9
+
+# By how much others' cells may slow down a sequence that decodes alone.
+_IDLE_SHARE = 0.03
+
+LEAST_IDLE_TOKENS = 256
+
+
+def idle_tokens(num_layers: int, num_heads: int, num_threads: int, token_seconds: float) -> int:
+    """How many cells of ended sequences are let be while others decode.
+
+    token_seconds: how long the model computes a token by itself.
+    """
+    cell_seconds = _PASSED_CELL_SECONDS * max(1, num_layers * num_heads) / num_threads
+    return max(LEAST_IDLE_TOKENS, int(_IDLE_SHARE * token_seconds / cell_seconds))

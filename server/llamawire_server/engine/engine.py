@@ -51,11 +51,15 @@ class Runner(Protocol):
         ...
 
     def move(self, move: Move) -> None:
-        """Change what is in the KV cache."""
+        """Change what is in the KV cache. Raises CacheFullError."""
         ...
 
     def cut(self, slot: int, num_tokens: int) -> bool:
         """Forget all but the slot's first `num_tokens` tokens; False where the model's memory can't be cut there."""
+        ...
+
+    def clear(self) -> None:
+        """Forget all that is in the KV cache."""
         ...
 
     def forget(self, sequence: Sequence) -> None:
@@ -143,8 +147,14 @@ class Engine:
 
     def run(self, step: Step) -> list[Output]:
         """Compute a step that was just scheduled; gives the tokens it produced, and the sequences that failed."""
-        for move in step.moves:
-            self._runner.move(move)
+        try:
+            for move in step.moves:
+                self._runner.move(move)
+        except CacheFullError:
+            log.exception("the KV cache is not what it should be; all that runs is computed again")
+            self._runner.clear()
+            self.scheduler.restart_all()
+            return []
         if not step.slices:
             return []
         started = time.monotonic()

@@ -178,6 +178,15 @@ class PrefixTree:
             latest = node.last_used
         return latest
 
+    def own_start(self, slot: int) -> int:
+        """Where the tokens begin that no other slot has; the slot's length where there are none."""
+        start = self.length(slot)
+        for node in self._path(slot):
+            if len(node.slots) > 1:
+                break
+            start = node.start
+        return start
+
     def end_start(self, slot: int) -> int:
         """Where the slot's last run of cells begins: those before it, if any, have other slots below them too, or
         were used at other times."""

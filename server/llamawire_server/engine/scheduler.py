@@ -10,11 +10,12 @@ what it had is computed again once there is room.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
-from llamawire_server.engine.prefix_cache import LEAST_KEPT_TOKENS, PrefixCache
-from llamawire_server.engine.prefix_tree import Match, common_length
+from llamawire_server.engine.prefix_cache import LEAST_KEPT_TOKENS, Found, PrefixCache
+from llamawire_server.engine.prefix_tree import common_length
 from llamawire_server.engine.sequence import Awaited, FinishReason, Prefill, Sequence
 from llamawire_server.engine.step import Limits, Slice, Step
 
@@ -40,9 +41,11 @@ class Speculation(Protocol):
 class Scheduler:
     """Waiting prompts, prompts being computed, and sequences that decode."""
 
-    def __init__(self, limits: Limits, *, keeps_prefixes: bool = True) -> None:
+    def __init__(
+        self, limits: Limits, *, keeps_prefixes: bool = True, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.limits = limits
-        self._cache = PrefixCache(limits, keeps_prefixes=keeps_prefixes)
+        self._cache = PrefixCache(limits, keeps_prefixes=keeps_prefixes, clock=clock)
         self._waiting: list[Prefill] = []
         self._prefilling: list[Prefill] = []
         self._decoding: list[Sequence] = []
@@ -106,6 +109,8 @@ class Scheduler:
             samples = tuple(prefill.sequences) if is_last else ()
             step.slices.append(self._slice(prefill.leader, length, samples))
         self._cache.make_room(step.num_tokens)
+        if self._decoding:
+            self._cache.clear_away()
         step.moves = self._cache.take_moves()
         return step
 
@@ -182,6 +187,12 @@ class Scheduler:
             self._release(entry, keeps=False)
         self._line_up(prefill)
 
+    def restart_all(self) -> None:
+        """Nothing at all is in the KV cache any more."""
+        for sequence in [*self._decoding, *(entry.leader for entry in self._prefilling)]:
+            self.restart(sequence)
+        self._cache.forget_all()
+
     def free_cells(self) -> bool:
         """Let go of all that is kept of ended sequences; False where nothing was."""
         num_kept = self._cache.num_tokens - self._cache.num_pinned_tokens
@@ -224,26 +235,25 @@ class Scheduler:
             if self._still_awaits(prefill):
                 left.append(prefill)
                 continue
-            match = self._cache.find(prefill.leader.tokens)
-            if self._await_more(prefill, match):
+            found = self._cache.find(prefill.leader.tokens)
+            if self._await_more(prefill, found):
                 left.append(prefill)
                 continue
-            if len(prefill.sequences) > num_free_slots or not self._fits(prefill, match):
+            if len(prefill.sequences) > num_free_slots or not self._fits(prefill, found):
                 left += self._waiting[number:]
                 break
-            self._give_slots(prefill, match)
+            self._give_slots(prefill, found)
             num_free_slots -= len(prefill.sequences)
         self._waiting = left
 
-    def _give_slots(self, prefill: Prefill, match: Match) -> None:
+    def _give_slots(self, prefill: Prefill, found: Found) -> None:
         leader = prefill.leader
-        leader.slot = self._cache.claim(match)
-        leader.num_computed_tokens = match.num_tokens
+        leader.slot, leader.num_computed_tokens = self._cache.claim(leader.tokens, found)
         for sequence in prefill.sequences:
             if sequence.num_cached_tokens is None:
-                sequence.num_cached_tokens = min(match.num_tokens, sequence.num_prompt_tokens)
+                sequence.num_cached_tokens = min(leader.num_computed_tokens, sequence.num_prompt_tokens)
         for sequence in prefill.followers:
-            sequence.slot = self._cache.claim()
+            sequence.slot, _ = self._cache.claim()
         self._prefilling.append(prefill)
 
     def _still_awaits(self, prefill: Prefill) -> bool:
@@ -256,12 +266,12 @@ class Scheduler:
         prefill.awaits = None
         return False
 
-    def _await_more(self, prefill: Prefill, match: Match) -> bool:
+    def _await_more(self, prefill: Prefill, found: Found) -> bool:
         """Whether another prompt is computing more of this one's beginning than there is."""
         if not self._cache.keeps_prefixes:
             return False
         tokens = prefill.leader.tokens
-        best = match.num_tokens + LEAST_KEPT_TOKENS - 1
+        best = found.num_tokens + LEAST_KEPT_TOKENS - 1
         for entry in self._prefilling:
             limit = min(len(tokens) - 1, len(entry.leader.tokens))
             num_common = common_length(tokens, entry.leader.tokens, limit)
@@ -293,11 +303,12 @@ class Scheduler:
                 yield prefill, length
                 budget -= length
 
-    def _fits(self, prefill: Prefill, match: Match) -> bool:
+    def _fits(self, prefill: Prefill, found: Found) -> bool:
         if not self._prefilling and not self._decoding:
             return True
         promised = sum(entry.leader.num_pending_tokens for entry in self._prefilling)
         headroom = HEADROOM_TOKENS * (len(self._decoding) + len(prefill.sequences))
+        match = found.match
         needed = len(prefill.leader.tokens) - match.num_tokens + match.num_unpinned_tokens
         used = self._cache.num_pinned_tokens + promised
         return used + needed + headroom <= self.limits.kv_cache_tokens

@@ -26,6 +26,13 @@ class Limits:
     num_cache_slots: int = 0
     """Slots beside those, in which what was computed can stay when its sequence has ended."""
 
+    shelf_tokens: int = 0
+    """Tokens of ended sequences that can be kept outside of the KV cache."""
+
+    idle_tokens: int = 1 << 31
+    """Cells that ended sequences may have while others decode: every step looks at all cells, if only to pass them
+    by."""
+
     can_cut: bool = True
     """Whether a slot's tokens can be shared and dropped from any place on. What recurrent models remember is that
     of all tokens together: a slot can be shared as it stands, and dropped whole."""
@@ -53,7 +60,35 @@ class Cut:
     num_tokens: int
 
 
-Move = Copy | Cut
+@dataclass(frozen=True)
+class Store:
+    """Put the slot's tokens in [start, end) on the shelf, under `key`."""
+
+    slot: int
+    key: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Load:
+    """Give the slot, which ends at `start`, what the shelf has under `key` of the places in [start, end). For the
+    moment it takes as many cells as the key has tokens."""
+
+    key: int
+    slot: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Discard:
+    """Drop from the shelf what is there under `key`."""
+
+    key: int
+
+
+Move = Copy | Cut | Store | Load | Discard
 
 
 @dataclass(eq=False)

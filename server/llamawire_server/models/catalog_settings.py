@@ -65,6 +65,7 @@ _SETTINGS = Table(
         "token_interval_seconds": lambda value: value.number(0.001, 60, wanted="a number of seconds"),
         "max_queued_tokens": integer(1),
         "prompt_cache": boolean,
+        "prompt_cache_tokens": integer(0),
         "prompt_lookup": boolean,
         "draft_model": lambda value: value.file_path(),
         "threads": integer(1, 4096),

@@ -34,7 +34,7 @@ def estimate_memory(metadata: GGUFMetadata, settings: ModelSettings) -> int:
     is_recurrent = shape.state_elements > 0
     limits = context_limits(settings, metadata.training_context_length, is_recurrent=is_recurrent)
     cache_tokens = -(-limits.kv_cache_tokens // _KV_BLOCK_TOKENS) * _KV_BLOCK_TOKENS
-    cache_bytes = cache_tokens * shape.cache_elements * _F16_BYTES
+    cache_bytes = (cache_tokens + limits.shelf_tokens) * shape.cache_elements * _F16_BYTES
     state_bytes = limits.num_all_slots * shape.state_elements * _F32_BYTES
 
     batch_tokens = min(limits.batch_tokens, cache_tokens)

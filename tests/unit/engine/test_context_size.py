@@ -5,21 +5,21 @@ from __future__ import annotations
 import pytest
 
 from llamawire_server.config import ModelSettings
-from llamawire_server.engine.context_size import context_limits
+from llamawire_server.engine.context_size import context_limits, idle_tokens
 from llamawire_server.engine.step import Limits
 
 
 @pytest.mark.parametrize(
     ("settings", "trained", "expected"),
     [
-        (ModelSettings(), 2048, Limits(8, 4096, 2048, 512, 32)),
-        (ModelSettings(), 131_072, Limits(8, 16_384, 8192, 512, 32)),
-        (ModelSettings(), 0, Limits(8, 16_384, 8192, 512, 32)),
-        (ModelSettings(parallel=1), 2048, Limits(1, 2048, 2048, 512, 32)),
-        (ModelSettings(parallel=1024), 2048, Limits(1024, 4096, 2048, 1024, 0)),
-        (ModelSettings(context_length=32_768), 2048, Limits(8, 65_536, 32_768, 512, 32)),
-        (ModelSettings(kv_cache_tokens=10_000), 2048, Limits(8, 10_000, 2048, 512, 32)),
-        (ModelSettings(kv_cache_tokens=100), 2048, Limits(8, 2048, 2048, 512, 32)),
+        (ModelSettings(), 2048, Limits(8, 4096, 2048, 512, 32, 1024)),
+        (ModelSettings(), 131_072, Limits(8, 16_384, 8192, 512, 32, 4096)),
+        (ModelSettings(), 0, Limits(8, 16_384, 8192, 512, 32, 4096)),
+        (ModelSettings(parallel=1), 2048, Limits(1, 2048, 2048, 512, 32, 512)),
+        (ModelSettings(parallel=1024), 2048, Limits(1024, 4096, 2048, 1024, 0, 0)),
+        (ModelSettings(context_length=32_768), 2048, Limits(8, 65_536, 32_768, 512, 32, 16384)),
+        (ModelSettings(kv_cache_tokens=10_000), 2048, Limits(8, 10_000, 2048, 512, 32, 2500)),
+        (ModelSettings(kv_cache_tokens=100), 2048, Limits(8, 2048, 2048, 512, 32, 512)),
     ],
 )
 def test_what_is_not_set_follows_from_the_model(
@@ -30,4 +30,18 @@ def test_what_is_not_set_follows_from_the_model(
 
 def test_recurrent_models_keep_fewer_sequences_and_only_whole_ones() -> None:
     limits = context_limits(ModelSettings(parallel=4), 2048, is_recurrent=True)
-    assert (limits.num_all_slots, limits.can_cut) == (8, False)
+    assert (limits.num_all_slots, limits.shelf_tokens, limits.can_cut) == (8, 0, False)
+
+
+def test_without_a_prompt_cache_no_room_is_made_for_one() -> None:
+    limits = context_limits(ModelSettings(prompt_cache=False), 2048)
+    assert (limits.num_all_slots, limits.shelf_tokens) == (8, 0)
+    assert context_limits(ModelSettings(prompt_cache_tokens=5), 2048).shelf_tokens == 5
+    assert context_limits(ModelSettings(parallel=256), 2048).num_all_slots == 256
+
+
+def test_large_models_mind_idle_cells_less() -> None:
+    small = idle_tokens(num_layers=30, num_heads=9, num_threads=2, token_seconds=0.007)
+    large = idle_tokens(num_layers=32, num_heads=32, num_threads=2, token_seconds=0.25)
+    assert 500 < small < 2000 < large
+    assert idle_tokens(num_layers=0, num_heads=0, num_threads=1, token_seconds=0.0) == 256

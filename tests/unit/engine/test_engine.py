@@ -43,6 +43,9 @@ class FakeRunner:
         self.cuts.append((slot, num_tokens))
         return True
 
+    def clear(self) -> None:
+        raise AssertionError
+
     def forget(self, sequence: Sequence) -> None:
         self.forgotten.append(sequence)
 

@@ -139,6 +139,45 @@ def test_without_a_slot_to_spare_what_is_found_is_taken_over() -> None:
     assert second.num_cached_tokens == len(SYSTEM)
 
 
+def test_what_left_the_cache_is_put_back_from_the_shelf() -> None:
+    limits = replace(LIMITS, kv_cache_tokens=200, shelf_tokens=1000)
+    scheduler, cells = Scheduler(limits), KvCells(limits, endless)
+    prompts = [[*SYSTEM, *[number] * 50] for number in range(100, 106)]
+    for _ in range(3):
+        before = cells.num_computed_tokens
+        for prompt in prompts:
+            finish(scheduler, cells, prompt, max_tokens=1)
+    assert cells.num_computed_tokens - before == len(prompts), "of each its last token, which is never shared"
+    assert sum(map(len, cells.shelf.values())) < 6 * 60 + 60, "what is shared is stored once"
+
+
+def test_while_others_decode_what_is_idle_is_cleared_away() -> None:
+    limits = replace(LIMITS, shelf_tokens=1000, idle_tokens=20)
+    scheduler, cells = Scheduler(limits), KvCells(limits, endless)
+    finish(scheduler, cells, [5] * 150, max_tokens=1)
+    assert scheduler.num_kv_tokens == 150, "nobody minds"
+    finish(scheduler, cells, [6] * 10, max_tokens=20)
+    assert scheduler.num_kv_tokens < 60
+    (again,) = finish(scheduler, cells, [5] * 150, max_tokens=1)
+    assert again.num_cached_tokens == 149
+
+
+def test_what_is_warm_is_not_lost_for_the_sake_of_those_who_run_and_what_is_cold_is() -> None:
+    limits = replace(LIMITS, shelf_tokens=150, idle_tokens=20)
+    now = 0.0
+    scheduler, cells = Scheduler(limits, clock=lambda: now), KvCells(limits, endless)
+    finish(scheduler, cells, [4] * 100, max_tokens=1)
+    finish(scheduler, cells, [5] * 100, max_tokens=1)
+    finish(scheduler, cells, [6] * 10, max_tokens=20)
+    assert 100 <= scheduler.num_kv_tokens <= 200, "there is room on the shelf for one of them"
+    for prompt in ([4] * 100, [5] * 100):
+        (again,) = finish(scheduler, cells, prompt, max_tokens=1)
+        assert again.num_cached_tokens == 99
+    now = 100.0
+    finish(scheduler, cells, [7] * 10, max_tokens=20)
+    assert scheduler.num_kv_tokens < 60
+
+
 WHOLE = replace(LIMITS, can_cut=False)
 
 
@@ -190,6 +229,8 @@ prompts = st.tuples(
     budget=st.integers(1, 64),
     kv_cache_tokens=st.integers(160, 500),
     num_cache_slots=st.integers(0, 4),
+    shelf_tokens=st.sampled_from([0, 100, 1000]),
+    idle_tokens=st.sampled_from([0, 100, 1000]),
     can_cut=st.booleans(),
     speculation=st.sampled_from([None, Guess()]),
 )
@@ -199,10 +240,12 @@ def test_a_cache_never_changes_an_answer(
     budget: int,
     kv_cache_tokens: int,
     num_cache_slots: int,
+    shelf_tokens: int,
+    idle_tokens: int,
     can_cut: bool,
     speculation: Guess | None,
 ) -> None:
-    limits = Limits(3, kv_cache_tokens, 150, 64, num_cache_slots, can_cut)
+    limits = Limits(3, kv_cache_tokens, 150, 64, num_cache_slots, shelf_tokens, idle_tokens, can_cut)
     scheduler, cells = Scheduler(limits), KvCells(limits, next_token)
     beginning = [token % 5 + 1 for token in range(100)]
     groups = []

@@ -72,6 +72,7 @@ def test_everything_an_entry_can_say(load, tmp_path):
           token_interval_seconds: 0.05
           max_queued_tokens: 5000
           prompt_cache: false
+          prompt_cache_tokens: 0
           prompt_lookup: no
           draft_model: small/draft.gguf
           threads: 2
@@ -103,6 +104,7 @@ def test_everything_an_entry_can_say(load, tmp_path):
         token_interval_seconds=0.05,
         max_queued_tokens=5000,
         prompt_cache=False,
+        prompt_cache_tokens=0,
         prompt_lookup=False,
         draft_model=tmp_path / "small" / "draft.gguf",
         threads=2,

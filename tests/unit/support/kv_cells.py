@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from llamawire_server.engine.scheduler import Scheduler, Speculation
 from llamawire_server.engine.sequence import Sequence
-from llamawire_server.engine.step import Copy, Limits, Move, Slice, Step
+from llamawire_server.engine.step import Copy, Cut, Limits, Load, Move, Slice, Step, Store
 
 
 @dataclass(eq=False)
@@ -28,6 +28,8 @@ class KvCells:
         """next_token: what comes after so many tokens."""
         self.limits = limits
         self.cells: list[Cell] = []
+        self.shelf: dict[int, dict[int, int]] = {}
+        """What is stored, by key: tokens by position."""
         self.num_computed_tokens = 0
         """All that was computed so far, whether it was of use or not."""
         self._next_token = next_token
@@ -47,8 +49,20 @@ class KvCells:
             for cell in self.cells:
                 if move.source in cell.slots and cell.position < move.num_tokens:
                     cell.slots.add(move.target)
-        else:
+        elif isinstance(move, Cut):
             assert self.cut(move.slot, move.num_tokens), "it can't be cut"
+        elif isinstance(move, Store):
+            held = self.held(move.slot)
+            assert move.end <= len(held)
+            self.shelf[move.key] = dict(list(enumerate(held))[move.start : move.end])
+            assert sum(map(len, self.shelf.values())) <= self.limits.shelf_tokens
+        elif isinstance(move, Load):
+            stored = self.shelf[move.key]
+            assert len(self.cells) + len(stored) <= self.limits.kv_cache_tokens, "there are no more cells"
+            assert len(self.held(move.slot)) == move.start
+            self.cells += [Cell(at, stored[at], {move.slot}) for at in range(move.start, move.end)]
+        else:
+            del self.shelf[move.key]
 
     def cut(self, slot: int, num_tokens: int) -> bool:
         if not self.limits.can_cut and num_tokens and num_tokens < len(self.held(slot)):

@@ -73,6 +73,9 @@ class Script:
     def cut(self, slot: int, num_tokens: int) -> bool:
         return True
 
+    def clear(self) -> None:
+        raise AssertionError
+
     def forget(self, sequence: Sequence) -> None:
         pass
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import os
 import time
 from collections import deque
@@ -14,7 +15,7 @@ from typing import Any, ClassVar
 import llama_cpp
 
 from llamawire_server.config import ModelSettings
-from llamawire_server.engine.context_size import context_limits
+from llamawire_server.engine.context_size import context_limits, idle_tokens
 from llamawire_server.engine.runner.mapped_files import release_mapped_files
 from llamawire_server.engine.step import Limits
 from llamawire_server.machine import usable_cores
@@ -102,6 +103,13 @@ class LoadedModel:
         self._decode_one()
         self.token_seconds = time.monotonic() - started
         """How long the model computes a token by itself."""
+        if self.limits.shelf_tokens:
+            self.limits = dataclasses.replace(self.limits, idle_tokens=self._idle_tokens())
+
+    def _idle_tokens(self) -> int:
+        num_layers = llama_cpp.llama_model_n_layer(self.model)
+        num_heads = llama_cpp.llama_model_n_head(self.model)
+        return idle_tokens(num_layers, num_heads, self.threads, self.token_seconds)
 
     def _read_facts(self) -> ModelFacts:
         return ModelFacts(
@@ -132,7 +140,7 @@ class LoadedModel:
         parameters = llama_cpp.llama_context_default_params()
         parameters.n_ctx = limits.kv_cache_tokens
         parameters.n_batch = parameters.n_ubatch = limits.batch_tokens
-        parameters.n_seq_max = limits.num_all_slots
+        parameters.n_seq_max = limits.num_all_slots + bool(limits.shelf_tokens)  # the runner's own
         parameters.n_threads = parameters.n_threads_batch = self.threads
         parameters.no_perf = True
         # One cache for all sequences: room goes where it is needed, and a prefix can be shared at any length.

@@ -6,7 +6,6 @@ import ctypes
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import llama_cpp
 import numpy as np
@@ -14,12 +13,13 @@ import numpy as np
 from llamawire_server.engine.engine import CacheFullError, DecodeError
 from llamawire_server.engine.runner.batch_sampling import BatchSampling
 from llamawire_server.engine.runner.batches import Piece, batches
+from llamawire_server.engine.runner.cells import Cells
 from llamawire_server.engine.runner.model import LoadedModel
 from llamawire_server.engine.runner.sampler import Logits, Sampler
 from llamawire_server.engine.runner.threads import ThreadCount
 from llamawire_server.engine.runner.vocabulary import Vocabulary
 from llamawire_server.engine.sequence import Sequence
-from llamawire_server.engine.step import Copy, Limits, Move, Slice
+from llamawire_server.engine.step import Limits, Move, Slice
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class LlamaRunner:
         self.vocabulary = Vocabulary(loaded.vocabulary)
         self._limits = loaded.limits
         self._context = loaded.context
-        self._memory: Any = llama_cpp.llama_get_memory(loaded.context)
+        self._cells = Cells(loaded.context, loaded.limits)
         self._batch = Batch(loaded.limits.batch_tokens)
         self._threads = ThreadCount(loaded.threads, self._set_threads)
         self._sampling = BatchSampling(loaded.threads)
@@ -84,14 +84,13 @@ class LlamaRunner:
         return tokens
 
     def move(self, move: Move) -> None:
-        if isinstance(move, Copy):
-            end = move.num_tokens if self._limits.can_cut else -1
-            llama_cpp.llama_memory_seq_cp(self._memory, move.source, move.target, -1, end)
-        else:
-            self.cut(move.slot, move.num_tokens)
+        self._cells.move(move)
 
     def cut(self, slot: int, num_tokens: int) -> bool:
-        return bool(llama_cpp.llama_memory_seq_rm(self._memory, slot, num_tokens or -1, -1))
+        return self._cells.cut(slot, num_tokens)
+
+    def clear(self) -> None:
+        self._cells.clear()
 
     def forget(self, sequence: Sequence) -> None:
         self._samplers.pop(sequence, None)
