@@ -14,11 +14,8 @@ import os
 import signal
 import socket
 import sys
-import time
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from llamawire_server.chat.template import ChatTemplate, TemplateError
 from llamawire_server.engine.budget import StepTargets
@@ -30,179 +27,91 @@ from llamawire_server.engine.runner.model import (
     ModelLoadError,
 )
 from llamawire_server.engine.runner.runner import LlamaRunner
+from llamawire_server.engine.runner.vocabulary import Vocabulary
 from llamawire_server.machine import resident_bytes
+from llamawire_server.worker.desk import Desk
 from llamawire_server.worker.generations import Generations
-from llamawire_server.worker.messages import (
-    Cancel,
-    CountTokens,
-    Detokenize,
-    Event,
-    Events,
-    Failed,
-    Generate,
-    Loaded,
-    LoadFailed,
-    Loading,
-    Memory,
-    Request,
-    Taken,
-    Text,
-    TokenCount,
-    Tokenize,
-    Tokens,
-    WorkerSetup,
-)
+from llamawire_server.worker.messages import Loaded, LoadFailed, Loading, Request, WorkerSetup
 from llamawire_server.worker.outbox import Outbox
-from llamawire_server.worker.prompts import PromptBuilder, RequestError
+from llamawire_server.worker.prompts import PromptBuilder
 from llamawire_server.worker.wire import ConnectionClosedError, Inbox
 
 log = logging.getLogger("llamawire_server.worker")
 
-SIGN_OF_LIFE_SECONDS = 0.5
-
-# How often the worker looks at what it has in memory, and how much more is worth telling.
-MEMORY_SECONDS = 5.0
-MEMORY_BYTES = 1 << 20
-
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-class Worker:
-    """A loaded model and the requests that it answers."""
+def load(setup: WorkerSetup, outbox: Outbox) -> Desk:
+    """Load the model, reporting progress and, at its end, the model's facts. Raises ModelLoadError."""
+    loaded = LoadedModel(Path(setup.path), setup.settings, EngineLog(_log_line), LoadProgress(outbox))
+    runner = LlamaRunner(loaded)
+    template = _compile_template(setup.chat_template, runner.vocabulary)
+    prompts = PromptBuilder(runner.vocabulary, template, runner.limits.context_length)
+    settings = setup.settings
+    engine = Engine(
+        runner,
+        StepTargets(shared_seconds=settings.token_interval_seconds),
+        loaded.token_seconds,
+        keeps_prefixes=settings.prompt_cache,
+    )
+    generations = Generations(
+        engine,
+        runner.limits,
+        runner.vocabulary,
+        prompts,
+        max_queued_tokens=settings.max_queued_tokens,
+        looks_back=settings.prompt_lookup,
+    )
+    memory_bytes = resident_bytes()
+    outbox.put(
+        Loaded(
+            num_parameters=loaded.facts.num_parameters,
+            training_context_length=loaded.facts.training_context_length,
+            context_length=runner.limits.context_length,
+            vocabulary_size=loaded.facts.vocabulary_size,
+            parallel=runner.limits.num_slots,
+            kv_cache_tokens=runner.limits.kv_cache_tokens,
+            memory_bytes=memory_bytes,
+            token_seconds=loaded.token_seconds,
+            has_chat_template=template is not None,
+        )
+    )
+    return Desk(
+        runner.vocabulary,
+        prompts,
+        generations,
+        outbox,
+        context_length=runner.limits.context_length,
+        memory_bytes=memory_bytes,
+    )
 
-    def __init__(self, setup: WorkerSetup, outbox: Outbox) -> None:
-        """Load the model, reporting progress. Raises ModelLoadError."""
+
+class LoadProgress:
+    """Tells the server how much of the model is loaded."""
+
+    def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self._reported_share = -1.0
-        self._last_sent = self._last_measured = time.monotonic()
-        engine_log = EngineLog(_log_line)
-        loaded = LoadedModel(Path(setup.path), setup.settings, engine_log, self._report_progress)
-        runner = LlamaRunner(loaded)
-        self._vocabulary = runner.vocabulary
-        self._limits = runner.limits
-        template = self._compile_template(setup.chat_template)
-        self._prompts = PromptBuilder(runner.vocabulary, template, runner.limits.context_length)
-        engine = Engine(
-            runner,
-            StepTargets(shared_seconds=setup.settings.token_interval_seconds),
-            loaded.token_seconds,
-            keeps_prefixes=setup.settings.prompt_cache,
-        )
-        self._generations = Generations(
-            engine,
-            runner.limits,
-            runner.vocabulary,
-            self._prompts,
-            max_queued_tokens=setup.settings.max_queued_tokens,
-            looks_back=setup.settings.prompt_lookup,
-        )
-        self._memory_bytes = resident_bytes()
-        self._send(
-            Loaded(
-                num_parameters=loaded.facts.num_parameters,
-                training_context_length=loaded.facts.training_context_length,
-                context_length=runner.limits.context_length,
-                vocabulary_size=loaded.facts.vocabulary_size,
-                parallel=runner.limits.num_slots,
-                kv_cache_tokens=runner.limits.kv_cache_tokens,
-                memory_bytes=self._memory_bytes,
-                token_seconds=loaded.token_seconds,
-                has_chat_template=template is not None,
-            )
-        )
 
-    def serve(self, inbox: Inbox[Request]) -> None:
-        """Answer until the other side closes. Raises ConnectionClosedError then."""
-        while True:
-            self._outbox.flush()
-            is_idle = not self._generations.has_work
-            if is_idle and not self._outbox.is_empty:
-                self._outbox.wait()
-                is_idle = False
-            events: list[Event] = []
-            for request in inbox.receive(wait=is_idle):
-                events += self._take(request)
-                self._show_life()
-            if self._generations.has_work:
-                # Whatever a step does to this process, it is known whom it was for.
-                events += self._generations.schedule()
-                self._tell(events)
-                events = self._generations.run()
-            self._tell(events)
-            self._tell_memory()
-
-    def _tell(self, events: list[Event]) -> None:
-        if events:
-            self._send(Events(events))
-        else:
-            self._show_life()
-
-    def _show_life(self) -> None:
-        """Let the other side know that there is progress, if of nothing that can be told."""
-        if time.monotonic() - self._last_sent >= SIGN_OF_LIFE_SECONDS:
-            self._send(Events([]))
-
-    def _tell_memory(self) -> None:
-        if time.monotonic() - self._last_measured < MEMORY_SECONDS:
-            return
-        self._last_measured = time.monotonic()
-        memory_bytes = resident_bytes()
-        if memory_bytes >= self._memory_bytes + MEMORY_BYTES and self._send(Memory(memory_bytes)):
-            self._memory_bytes = memory_bytes
-
-    def _take(self, request: Request) -> list[Event]:
-        if isinstance(request, Cancel):
-            self._generations.cancel(request.request_id)
-            return []
-        try:
-            return self._answer(request)
-        except RequestError as error:
-            return [error.event(request.request_id)]
-        except Exception:
-            log.exception("request %d failed", request.request_id)
-            return [
-                Failed(request.request_id, "ENGINE", "INFERENCE_ERROR", "the request failed in the engine")
-            ]
-
-    def _answer(self, request: Generate | Tokenize | Detokenize | CountTokens) -> list[Event]:
-        if isinstance(request, Generate):
-            self._generations.start(request)
-            return [Taken(request.request_id)]
-        if isinstance(request, Tokenize):
-            tokens = self._vocabulary.tokenize(
-                request.text, add_special=request.add_special, parse_special=request.parse_special
-            )
-            return [Tokens(request.request_id, tokens, [self._vocabulary.piece(token) for token in tokens])]
-        if isinstance(request, Detokenize):
-            text = self._vocabulary.detokenize(request.tokens, unparse_special=request.unparse_special)
-            return [Text(request.request_id, text)]
-        count = len(self._prompts.build(request.prompt, request.arrived_at))
-        return [TokenCount(request.request_id, count, self._limits.context_length)]
-
-    def _compile_template(self, source: str | None) -> ChatTemplate | None:
-        if source is None:
-            return None
-        try:
-            return ChatTemplate(
-                source, bos_token=self._vocabulary.bos_text, eos_token=self._vocabulary.eos_text
-            )
-        except TemplateError as error:
-            raise ModelLoadError(str(error)) from error
-
-    def _report_progress(self, share: float) -> bool:
+    def __call__(self, share: float) -> bool:
+        """False where nobody waits for the model any more."""
         if share - self._reported_share < 0.01 and share < 1:
             return True
         self._reported_share = share
         try:
-            self._send(Loading(share))
+            self._outbox.put(Loading(share))
         except ConnectionClosedError:
             return False
         return True
 
-    def _send(self, message: msgspec.Struct) -> bool:
-        """False where the message was left out, as others wait before it."""
-        self._last_sent = time.monotonic()
-        return self._outbox.put(message)
+
+def _compile_template(source: str | None, vocabulary: Vocabulary) -> ChatTemplate | None:
+    if source is None:
+        return None
+    try:
+        return ChatTemplate(source, bos_token=vocabulary.bos_text, eos_token=vocabulary.eos_text)
+    except TemplateError as error:
+        raise ModelLoadError(str(error)) from error
 
 
 def _end_with_parent() -> None:
@@ -244,12 +153,12 @@ def main() -> None:
         (setup,) = Inbox[WorkerSetup](connection, kinds).receive(wait=True)
         outbox = Outbox(connection)
         try:
-            worker = Worker(setup, outbox)
+            desk = load(setup, outbox)
         except ModelLoadError as error:
             outbox.put(LoadFailed(str(error)))
             outbox.drain()
             return
-        worker.serve(Inbox(connection, Request))
+        desk.serve(Inbox(connection, Request))
     except ConnectionClosedError:
         log.debug("the server has closed the connection")
 

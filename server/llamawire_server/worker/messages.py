@@ -144,7 +144,16 @@ class LoadFailed(msgspec.Struct, frozen=True, tag=True):
 
 
 class Taken(msgspec.Struct, frozen=True, tag=True):
-    """A request waits in the worker's line: its prompt is made, and none of it is being computed."""
+    """A request waits in the worker's line, and nothing is being done for it.
+
+    Its prompt is made; or it is not looked at yet, and `Opened` comes before it is.
+    """
+
+    request_id: int
+
+
+class Opened(msgspec.Struct, frozen=True, tag=True):
+    """A request that was taken before its prompt was made is looked at now."""
 
     request_id: int
 
@@ -225,7 +234,7 @@ class TokenCount(msgspec.Struct, frozen=True, tag=True):
     context_length: int
 
 
-Event = Taken | Started | TextDelta | Completed | Failed | Tokens | Text | TokenCount
+Event = Taken | Opened | Started | TextDelta | Completed | Failed | Tokens | Text | TokenCount
 
 
 class Events(msgspec.Struct, frozen=True, tag=True):

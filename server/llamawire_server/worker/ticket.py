@@ -14,6 +14,7 @@ from llamawire_server.worker.messages import (
     ChoiceProgress,
     Event,
     Generate,
+    Opened,
     Progress,
     Request,
     Started,
@@ -49,7 +50,10 @@ class Ticket:
         self.suspicion = 0
         """The weight of the deaths that it was there at, since it last got anywhere."""
         self.is_in_line = False
-        """Whether its worker is done with its prompt, and has computed none of it yet: nothing can come of that."""
+        """Whether its worker has it and does nothing for it: nothing can come of that.
+
+        So it is where others' prompts come before its own, and where its prompt is made and none of it computed.
+        """
         self.is_answered = False
         """Whether its last event has come, if its caller has not read it yet."""
         self._choices: dict[int, Choice] = {}
@@ -74,6 +78,9 @@ class Ticket:
         """Note what came of it, and hand its caller what is for callers."""
         if isinstance(event, Taken):
             self.is_in_line = True
+            return
+        if isinstance(event, Opened):
+            self.is_in_line = False
             return
         if isinstance(event, Started):
             self.is_in_line = False

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamawire_server.worker.death import Death
-from llamawire_server.worker.messages import Started, Taken, TextDelta, Tokenize
+from llamawire_server.worker.messages import Opened, Started, Taken, TextDelta, Tokenize
 from llamawire_server.worker.ticket import Ticket, find_culprit, next_to_send
 
 FAULT = Death("was ended by SIGABRT", is_from_outside=False)
@@ -156,3 +156,19 @@ def test_a_suspect_never_shares_its_trial_with_another_that_is_not_proven(progre
             line.progress(number)
         else:
             line.die()
+
+
+def test_who_waits_to_be_looked_at_is_not_to_blame_and_who_is_looked_at_is() -> None:
+    line = Line(2)
+    line.send()
+    for ticket in line.tickets:
+        ticket.take(Taken(ticket.request.request_id))
+    line.tickets[1].take(Opened(1))
+    assert [ticket.is_accountable for ticket in line.tickets] == [False, True]
+    assert line.die() is None
+    assert [ticket.suspicion for ticket in line.tickets] == [0, 2]
+    line.send()
+    for ticket in line.tickets:
+        ticket.take(Taken(ticket.request.request_id))
+    line.tickets[1].take(Opened(1))
+    assert line.die() == 1

@@ -1,0 +1,170 @@
+"""What a worker does all day: takes requests in, between steps, and says what came of them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from llamawire_server.machine import resident_bytes
+from llamawire_server.worker.generations import Generations
+from llamawire_server.worker.intake import Intake, Question
+from llamawire_server.worker.messages import (
+    Cancel,
+    Detokenize,
+    Event,
+    Events,
+    Failed,
+    Generate,
+    Memory,
+    Opened,
+    Request,
+    Taken,
+    Text,
+    TokenCount,
+    Tokenize,
+    Tokens,
+)
+from llamawire_server.worker.outbox import Outbox
+from llamawire_server.worker.prompts import PromptBuilder, RequestError, Vocabulary
+from llamawire_server.worker.wire import Inbox
+
+log = logging.getLogger("llamawire_server.worker")
+
+SIGN_OF_LIFE_SECONDS = 0.5
+
+# How often the worker looks at what it has in memory, and how much more is worth telling.
+MEMORY_SECONDS = 5.0
+MEMORY_BYTES = 1 << 20
+
+
+class Tokenizer(Vocabulary, Protocol):
+    """The tokenizer, in both directions."""
+
+    def detokenize(self, tokens: Sequence[int], *, unparse_special: bool) -> str: ...
+
+
+class Desk:
+    """The requests of one loaded model, from the socket and back to it."""
+
+    def __init__(
+        self,
+        vocabulary: Tokenizer,
+        prompts: PromptBuilder,
+        generations: Generations,
+        outbox: Outbox,
+        *,
+        context_length: int,
+        memory_bytes: int,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """memory_bytes: what the worker has in memory, as was told. clock: what a round of prompts is measured by."""
+        self._vocabulary = vocabulary
+        self._prompts = prompts
+        self._generations = generations
+        self._outbox = outbox
+        self._intake = Intake(clock)
+        self._context_length = context_length
+        self._memory_bytes = memory_bytes
+        self._last_sent = self._last_measured = time.monotonic()
+
+    def serve(self, inbox: Inbox[Request]) -> None:
+        """Answer until the other side closes. Raises ConnectionClosedError then."""
+        while True:
+            self.turn(inbox)
+
+    def turn(self, inbox: Inbox[Request]) -> None:
+        """Look at what has come, and compute a step where there is one; wait where there is neither.
+
+        Raises ConnectionClosedError where the other side has closed.
+        """
+        self._outbox.flush()
+        is_idle = not (self._generations.has_work or self._intake)
+        if is_idle and not self._outbox.is_empty:
+            self._outbox.wait()
+            is_idle = False
+        self._receive(inbox, wait=is_idle)
+        events = self._take_in()
+        if self._generations.has_work:
+            # Whatever a step does to this process, it is known whom it was for.
+            events += self._generations.schedule()
+            self._tell(events)
+            events = self._generations.run()
+        self._tell(events)
+        self._tell_memory()
+
+    def _receive(self, inbox: Inbox[Request], *, wait: bool) -> None:
+        """All that has come: a cancel may be behind many requests."""
+        requests = inbox.receive(wait=wait)
+        while requests:
+            for request in requests:
+                if not isinstance(request, Cancel):
+                    self._intake.add(request)
+                elif not self._intake.cancel(request.request_id):
+                    self._generations.cancel(request.request_id)
+            requests = inbox.receive(wait=False)
+
+    def _take_in(self) -> list[Event]:
+        """A round of requests; gives what is to be said of them, and of those that it left."""
+        events: list[Event] = []
+        for request, was_held in self._intake.round(lambda: self._generations.has_work):
+            if was_held:
+                # Whatever its prompt does to this process, it is known whose it was.
+                self._send(Events([*events, Opened(request.request_id)]))
+                events = []
+            events += self._take(request)
+            self._show_life()
+        return events + [Taken(request_id) for request_id in self._intake.hold()]
+
+    def _tell(self, events: list[Event]) -> None:
+        if events:
+            self._send(Events(events))
+        else:
+            self._show_life()
+
+    def _show_life(self) -> None:
+        """Let the other side know that there is progress, if of nothing that can be told."""
+        if time.monotonic() - self._last_sent >= SIGN_OF_LIFE_SECONDS:
+            self._send(Events([]))
+
+    def _tell_memory(self) -> None:
+        if time.monotonic() - self._last_measured < MEMORY_SECONDS:
+            return
+        self._last_measured = time.monotonic()
+        memory_bytes = resident_bytes()
+        if memory_bytes >= self._memory_bytes + MEMORY_BYTES and self._send(Memory(memory_bytes)):
+            self._memory_bytes = memory_bytes
+
+    def _take(self, request: Question) -> list[Event]:
+        try:
+            return self._answer(request)
+        except RequestError as error:
+            return [error.event(request.request_id)]
+        except Exception:
+            log.exception("request %d failed", request.request_id)
+            return [
+                Failed(request.request_id, "ENGINE", "INFERENCE_ERROR", "the request failed in the engine")
+            ]
+
+    def _answer(self, request: Question) -> list[Event]:
+        if isinstance(request, Generate):
+            self._generations.start(request)
+            return [Taken(request.request_id)]
+        if isinstance(request, Tokenize):
+            tokens = self._vocabulary.tokenize(
+                request.text, add_special=request.add_special, parse_special=request.parse_special
+            )
+            return [Tokens(request.request_id, tokens, [self._vocabulary.piece(token) for token in tokens])]
+        if isinstance(request, Detokenize):
+            text = self._vocabulary.detokenize(request.tokens, unparse_special=request.unparse_special)
+            return [Text(request.request_id, text)]
+        count = len(self._prompts.build(request.prompt, request.arrived_at))
+        return [TokenCount(request.request_id, count, self._context_length)]
+
+    def _send(self, message: msgspec.Struct) -> bool:
+        """False where the message was left out, as others wait before it."""
+        self._last_sent = time.monotonic()
+        return self._outbox.put(message)

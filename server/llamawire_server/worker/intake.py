@@ -1,0 +1,58 @@
+"""Requests that have come and that nobody has looked at yet."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+from llamawire_server.worker.messages import CountTokens, Detokenize, Generate, Tokenize
+
+# Making prompts takes no more than about this time between two steps, in seconds: running streams wait for it.
+ROUND_SECONDS = 0.02
+
+Question: TypeAlias = "Generate | Tokenize | Detokenize | CountTokens"
+"""All that is asked of a worker; a `Cancel` waits for nothing."""
+
+
+class Intake:
+    """Requests in the order in which they came, a few of them at a time."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._waiting: OrderedDict[int, Question] = OrderedDict()
+        self._held: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, request: Question) -> None:
+        """Put a request at the end."""
+        self._waiting[request.request_id] = request
+
+    def cancel(self, request_id: int) -> bool:
+        """Drop a request; False where it is not here."""
+        self._held.discard(request_id)
+        return self._waiting.pop(request_id, None) is not None
+
+    def round(self, is_busy: Callable[[], bool]) -> Iterator[tuple[Question, bool]]:
+        """The requests whose turn it is now, each with whether it was held before; at least one, where there is one.
+
+        To be dealt with as they are given: that takes the round's time. Where nothing is computed for anybody
+        (`is_busy`), the round goes on.
+        """
+        end = self._clock() + ROUND_SECONDS
+        while self._waiting:
+            request_id, request = self._waiting.popitem(last=False)
+            was_held = request_id in self._held
+            self._held.discard(request_id)
+            yield request, was_held
+            if is_busy() and self._clock() >= end:
+                return
+
+    def hold(self) -> list[int]:
+        """Keep those that are left for later rounds; gives the requests that were not held before."""
+        held = [request_id for request_id in self._waiting if request_id not in self._held]
+        self._held.update(held)
+        return held

@@ -1,0 +1,270 @@
+"""A worker between its steps: many requests at once hold up nobody, and it is known whom it works for."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sampling import GREEDY
+
+from llamawire_server.worker.desk import Desk
+from llamawire_server.worker.intake import ROUND_SECONDS
+from llamawire_server.worker.messages import (
+    Cancel,
+    ChatPrompt,
+    Event,
+    Events,
+    Failed,
+    Generate,
+    Report,
+    Request,
+    Started,
+    TextDelta,
+    Tokenize,
+    Tokens,
+)
+from llamawire_server.worker.outbox import Outbox
+from llamawire_server.worker.prompts import RequestError
+from llamawire_server.worker.ticket import Ticket
+from llamawire_server.worker.wire import ConnectionClosedError, Inbox, frame
+
+NUM_CALLERS = 64
+PATIENCE_SECONDS = 60
+
+
+def generate(number: int, content: str = "x") -> Generate:
+    prompt = ChatPrompt([{"role": "user", "content": content}])
+    return Generate(number, 0.0, 0.0, prompt, GREEDY, 9, False, 1, [], [])
+
+
+class Server:
+    """The other side: sends requests, and notes on tickets what is said of them."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.is_reading = True
+        kinds: Any = Report
+        self._inbox = Inbox[Any](connection, kinds)
+        self.tickets: dict[int, Ticket] = {}
+        self.events: list[Event] = []
+
+    def send(self, *requests: Request) -> None:
+        for request in requests:
+            if not isinstance(request, Cancel):
+                ticket = self.tickets[request.request_id] = Ticket(request)
+                ticket.is_sent = True
+            self._connection.sendall(frame(request))
+
+    def read(self) -> None:
+        while self.is_reading and (reports := self._inbox.receive(wait=False)):
+            for report in reports:
+                assert isinstance(report, Events)
+                self.events += report.events
+                for event in report.events:
+                    self.tickets[event.request_id].take(event)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @property
+    def accountable(self) -> set[int]:
+        self.read()
+        return {number for number, ticket in self.tickets.items() if ticket.is_accountable}
+
+
+class Crowd:
+    """In the place of `Generations`: everybody who was taken in gets a token in each step.
+
+    A prompt takes its time by a clock that only prompts move.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.now = 0.0
+        self.prompt_seconds = 0.3 * ROUND_SECONDS
+        self.num_steps = 0
+        self.started: list[int] = []
+        self.cancelled: list[int] = []
+        self.blamed: list[set[int]] = []
+        """Who would be to blame if this process died, at each prompt that was held before."""
+        self.blamed_in_steps: list[set[int]] = []
+        self._server = server
+        self._begun: set[int] = set()
+
+    @property
+    def has_work(self) -> bool:
+        return bool(set(self.started) - set(self.cancelled))
+
+    def start(self, request: Generate) -> None:
+        if self.num_steps:
+            self.blamed.append(self._server.accountable)
+        self.now += self.prompt_seconds
+        if request.prompt.messages[0]["content"] == "bad":
+            raise RequestError("INVALID", "CHAT_TEMPLATE_REFUSED", "no")
+        self.started.append(request.request_id)
+
+    def cancel(self, request_id: int) -> None:
+        self.cancelled.append(request_id)
+
+    def _alive(self) -> list[int]:
+        return [number for number in self.started if number not in self.cancelled]
+
+    def schedule(self) -> list[Event]:
+        new = [number for number in self._alive() if number not in self._begun]
+        self._begun.update(new)
+        return [Started(number, 0.5) for number in new]
+
+    def run(self) -> list[Event]:
+        self.num_steps += 1
+        self.blamed_in_steps.append(self._server.accountable)
+        return [TextDelta(number, 0, "x", [1]) for number in self._alive()]
+
+
+class Letters:
+    """In the place of a tokenizer: a token is a character's number."""
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        return [ord(character) for character in text]
+
+    def piece(self, token: int) -> bytes:
+        return chr(token).encode()
+
+
+class Office:
+    """A desk, and both sides of its socket."""
+
+    def __init__(self, ours: socket.socket, theirs: socket.socket) -> None:
+        self.server = Server(ours)
+        self.crowd = Crowd(self.server)
+        kinds: Any = Request
+        self.inbox = Inbox[Any](theirs, kinds)
+        nobody: Any = None
+        crowd: Any = self.crowd
+        letters: Any = Letters()
+        self.desk = Desk(
+            letters,
+            nobody,
+            crowd,
+            Outbox(theirs),
+            context_length=100,
+            memory_bytes=1 << 60,
+            clock=lambda: self.crowd.now,
+        )
+
+    def turn(self) -> None:
+        self.desk.turn(self.inbox)
+        self.server.read()
+
+
+@pytest.fixture
+def office() -> Iterator[Office]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield Office(ours, theirs)
+
+
+def test_many_callers_at_once_do_not_stop_the_streams(office: Office) -> None:
+    office.server.send(generate(0))
+    office.turn()
+    office.server.send(*(generate(number) for number in range(1, NUM_CALLERS)))
+    num_started = [1]
+    while num_started[-1] < NUM_CALLERS:
+        office.turn()
+        num_started.append(len(office.crowd.started))
+    # Four prompts take up a round: there is a step after each four, and everybody's turn comes in order.
+    assert num_started == [*range(1, NUM_CALLERS, 4), NUM_CALLERS]
+    assert office.crowd.num_steps == len(num_started)
+    assert office.crowd.started == list(range(NUM_CALLERS))
+
+
+def test_only_who_is_worked_for_is_to_blame(office: Office) -> None:
+    office.server.send(generate(0))
+    office.turn()
+    office.server.send(*(generate(number) for number in range(1, NUM_CALLERS)))
+    while len(office.crowd.started) < NUM_CALLERS:
+        office.turn()
+    first_round = 4
+    # Held requests are to blame one by one, as their prompts are made; not before, and not behind others.
+    for number, blamed in enumerate(office.crowd.blamed[first_round:], first_round + 1):
+        assert number in blamed
+        assert all(other <= number for other in blamed)
+    # In a step, those are that it is the first of.
+    num_before = 1
+    for blamed, num_after in zip(office.crowd.blamed_in_steps[1:], range(5, NUM_CALLERS, 4), strict=False):
+        assert blamed == set(range(num_before, num_after))
+        num_before = num_after
+
+
+def test_a_cancel_waits_for_nothing(office: Office) -> None:
+    office.server.send(generate(0))
+    office.turn()
+    office.server.send(*(generate(number) for number in range(1, 20)), Cancel(0), Cancel(19), Cancel(2))
+    office.turn()
+    assert office.crowd.cancelled == [0], "it was taken in before, and the others were not"
+    office.server.send(Cancel(18))
+    while len(office.crowd.started) < 17:
+        office.turn()
+    office.turn()
+    assert office.crowd.started == [0, 1, *range(3, 18)]
+
+
+def test_an_idle_worker_takes_in_all_that_it_can_answer_at_once(office: Office) -> None:
+    texts = [chr(97 + number % 26) for number in range(30)]
+    office.server.send(
+        *(Tokenize(n, text, add_special=False, parse_special=False) for n, text in enumerate(texts))
+    )
+    office.turn()
+    assert office.server.events == [Tokens(n, [ord(text)], [text.encode()]) for n, text in enumerate(texts)]
+
+
+def test_whoever_is_refused_in_a_later_round_hears_of_it(office: Office) -> None:
+    office.server.send(generate(0))
+    office.turn()
+    office.server.send(*(generate(number, "bad") for number in range(1, 10)), generate(10))
+    while 10 not in office.crowd.started:
+        office.turn()
+    failed = [event.request_id for event in office.server.events if isinstance(event, Failed)]
+    assert failed == list(range(1, 10))
+
+
+def test_the_end_of_the_other_side_ends_the_work(office: Office) -> None:
+    office.server.send(generate(0))
+    office.turn()
+    office.server.close()
+    with pytest.raises(ConnectionClosedError):
+        office.turn()
+
+
+def test_a_reader_that_stands_still_stops_no_step(office: Office) -> None:
+    """And when it reads again, an idle worker sends what it has left."""
+    office.server.send(generate(0))
+    office.server.is_reading = False
+    while office.desk._outbox.is_empty:
+        office.desk.turn(office.inbox)
+    num_steps = office.crowd.num_steps
+    for _ in range(100):
+        office.desk.turn(office.inbox)
+    assert office.crowd.num_steps == num_steps + 100
+    office.crowd.cancelled.append(0)
+    office.server.is_reading = True
+
+    def serve() -> None:
+        with contextlib.suppress(ConnectionClosedError):
+            office.desk.serve(office.inbox)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    tokens: list[int] = []
+    end = time.monotonic() + PATIENCE_SECONDS
+    while len(tokens) < office.crowd.num_steps and time.monotonic() < end:
+        office.server.read()
+        deltas = [event for event in office.server.events if isinstance(event, TextDelta)]
+        tokens = [token for delta in deltas for token in delta.tokens]
+    office.server.close()
+    thread.join()
+    assert len(tokens) == office.crowd.num_steps
+    assert len(deltas) < office.crowd.num_steps - 90, "what waited came at once"
