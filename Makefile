@@ -33,13 +33,16 @@ check: setup ## Lint, types, formatting, the contract and its stubs
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	MYPYPATH=scripts $(BIN)/mypy scripts
+	MYPYPATH=tests:client:server $(BIN)/mypy --package bench
 	$(BIN)/buf lint proto
 	$(BIN)/buf format proto --diff --exit-code
 	$(BIN)/python scripts/breaking.py
 	$(BIN)/python scripts/stubs.py --check
 
-bench: setup ## Measure throughput and latency
-	$(BIN)/python tests/bench/run.py
+bench: ## Measure llamawire beside llama.cpp's own servers (ARGUMENTS=--quick, …)
+	@$(BOOTSTRAP) --extras server,dev,bench
+	$(BIN)/python scripts/peers.py
+	PYTHONPATH=tests $(BIN)/python -m bench $(ARGUMENTS)
 
 chaos: setup ## Kill, stop and replace what answers, and check every answer (SECONDS=…, SEED=…)
 	$(BIN)/python tests/chaos/run.py $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))

@@ -1,0 +1,1 @@
+"""llamawire against llama.cpp itself and its servers: `make bench`."""

@@ -1,0 +1,1 @@
+"""What is measured: llamawire, the servers beside it, each started on free ports."""
