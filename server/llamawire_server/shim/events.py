@@ -49,6 +49,9 @@ class ChunkEvents:
         self._has_begun = False
         self._names: Json = {}
         self._envelope: Json = {}
+        self._prefix = b""
+        self._suffix = b',"usage":null}\n\n' if include_usage else b"}\n\n"
+        self._around_text: dict[int, tuple[bytes, bytes]] = {}
         self._num_opened = 0
         self._last: Json | None = None
 
@@ -56,10 +59,10 @@ class ChunkEvents:
         """The events of one chunk; empty where it has no news."""
         if not self._has_begun:
             self._has_begun = True
-            self._envelope = answers.envelope(chunk, _KIND) | self._names
+            self._name(chunk)
         if chunk.HasField("usage"):
             self._last = {"usage": answers.usage(chunk.usage), "timings": answers.timings(chunk.timings)}
-        return b"".join(self._choice(choice) for choice in chunk.choices)
+        return b"".join([self._choice(choice) for choice in chunk.choices])
 
     def keep_alive(self) -> bytes:
         """An event without news."""
@@ -70,7 +73,7 @@ class ChunkEvents:
                 "created": int(time.time()),
                 "model": self._model,
             }
-            self._envelope = answers.envelope(chat_pb2.ChatCompletionChunk(), _KIND) | self._names
+            self._name(chat_pb2.ChatCompletionChunk())
         return self._chunk([])
 
     def end(self) -> bytes:
@@ -79,7 +82,14 @@ class ChunkEvents:
             return DONE
         return _event({**self._envelope, "choices": [], **self._last}) + DONE
 
+    def _name(self, chunk: chat_pb2.ChatCompletionChunk) -> None:
+        """Take from the first chunk what each event repeats, and encode it once."""
+        self._envelope = answers.envelope(chunk, _KIND) | self._names
+        self._prefix = b"data: " + _encode(self._envelope)[:-1] + b',"choices":'
+
     def _choice(self, choice: chat_pb2.ChunkChoice) -> bytes:
+        if choice.index < self._num_opened and _is_text_alone(choice):
+            return self._text(choice.index, choice.delta.content)
         events = []
         while self._num_opened <= choice.index:
             events.append(self._news(self._num_opened, {"role": "assistant", "content": ""}))
@@ -95,6 +105,15 @@ class ChunkEvents:
             reason = answers.finish_reason(choice.finish_reason, self._as_functions)
             events.append(self._news(choice.index, {}, finish_reason=reason))
         return b"".join(events)
+
+    def _text(self, index: int, text: str) -> bytes:
+        """The event of a choice's text, of which the text alone is encoded anew."""
+        around = self._around_text.get(index)
+        if around is None:
+            before, _, after = self._news(index, {"content": ""}).rpartition(b'""')
+            around = self._around_text[index] = before, after
+        before, after = around
+        return b"%b%b%b" % (before, _encode(text), after)
 
     def _deltas(self, delta: chat_pb2.Delta) -> list[Json]:
         deltas: list[Json] = []
@@ -119,10 +138,14 @@ class ChunkEvents:
         return self._chunk([choice])
 
     def _chunk(self, choices: list[Json]) -> bytes:
-        chunk = {**self._envelope, "choices": choices}
-        if self._include_usage:
-            chunk["usage"] = None
-        return _event(chunk)
+        return self._prefix + _encode(choices) + self._suffix
+
+
+def _is_text_alone(choice: chat_pb2.ChunkChoice) -> bool:
+    if choice.finish_reason or choice.HasField("logprobs"):
+        return False
+    delta = choice.delta
+    return bool(delta.content and not delta.reasoning_content and not delta.refusal and not delta.tool_calls)
 
 
 def _tool_call(call: chat_pb2.ToolCallDelta) -> Json:
@@ -138,7 +161,12 @@ def _function(call: chat_pb2.FunctionCallDelta) -> Json:
 
 
 def _event(data: Json) -> bytes:
+    return b"data: " + _encode(data) + b"\n\n"
+
+
+def _encode(data: Json | list[Json] | str) -> bytes:
     text = _ENCODER.encode(data)
-    for raw, escaped in _ESCAPED:
-        text = text.replace(raw, escaped)
-    return b"data: " + text + b"\n\n"
+    if not text.isascii():
+        for raw, escaped in _ESCAPED:
+            text = text.replace(raw, escaped)
+    return text

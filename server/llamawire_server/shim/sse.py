@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
@@ -45,7 +46,7 @@ class EventStream(Response):
         self._calls = calls
         self._keep_alive_seconds = keep_alive_seconds
         self._started = False
-        self._sending = asyncio.Lock()
+        self._starting = asyncio.Lock()
         self._last_sent = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,7 +78,7 @@ class EventStream(Response):
 
     @asynccontextmanager
     async def _kept_alive(self, send: Send) -> AsyncIterator[None]:
-        self._last_sent = asyncio.get_running_loop().time()
+        self._last_sent = time.monotonic()
         beating = asyncio.create_task(self._beat(send))
         try:
             yield
@@ -86,20 +87,25 @@ class EventStream(Response):
             await asyncio.gather(beating, return_exceptions=True)
 
     async def _beat(self, send: Send) -> None:
-        clock = asyncio.get_running_loop().time
         while True:
-            quiet_seconds = clock() - self._last_sent
+            quiet_seconds = time.monotonic() - self._last_sent
             if quiet_seconds >= self._keep_alive_seconds:
                 await self._send(send, self._events.keep_alive())
             else:
                 await asyncio.sleep(self._keep_alive_seconds - quiet_seconds)
 
     async def _send(self, send: Send, body: bytes, *, more_body: bool = True) -> None:
-        async with self._sending:
-            if not self._started:
-                await send(
-                    {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
-                )
-                self._started = True
-            await send({"type": "http.response.body", "body": body, "more_body": more_body})
-            self._last_sent = asyncio.get_running_loop().time()
+        if not self._started:
+            # The answer and what keeps it alive may both be first.
+            async with self._starting:
+                if not self._started:
+                    await send(
+                        {
+                            "type": "http.response.start",
+                            "status": self.status_code,
+                            "headers": self.raw_headers,
+                        }
+                    )
+                    self._started = True
+        await send({"type": "http.response.body", "body": body, "more_body": more_body})
+        self._last_sent = time.monotonic()

@@ -14,11 +14,12 @@ def is_last(event: Event) -> bool:
 
 
 class Mailbox:
-    """The events of one request. A reader that is slower than the model finds several steps' text as one."""
+    """The events of one request, for one reader. One that is slower than the model finds several steps' text as one."""
 
     def __init__(self) -> None:
         self._events = EventQueue()
-        self._arrival = asyncio.Event()
+        # An asyncio.Event would keep a line of readers.
+        self._arrival: asyncio.Future[None] | None = None
         self._is_complete = False
 
     def put(self, event: Event) -> None:
@@ -27,10 +28,12 @@ class Mailbox:
             return
         self._is_complete = is_last(event)
         self._events.put(event)
-        self._arrival.set()
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
 
     async def take(self) -> list[Event]:
         """All events that have come; waits for the first."""
-        await self._arrival.wait()
-        self._arrival.clear()
+        if not len(self._events):
+            self._arrival = asyncio.get_running_loop().create_future()
+            await self._arrival
         return self._events.take()

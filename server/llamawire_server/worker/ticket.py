@@ -91,7 +91,9 @@ class Ticket:
         if isinstance(event, TextDelta):
             if self._first_token is None:
                 self._first_token = time.monotonic()
-            choice = self._choices.setdefault(event.index, Choice())
+            choice = self._choices.get(event.index)
+            if choice is None:
+                choice = self._choices[event.index] = Choice()
             choice.tokens += event.tokens
             choice.finish_reason = event.finish_reason
             if not event.text and not event.finish_reason:

@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llamawire.v1 import chat_pb2, usage_pb2
 from llamawire_server.shim import answers, response_schema
+from llamawire_server.shim import events as shim_events
 from llamawire_server.shim.events import ChunkEvents
 
 TEXT = st.text(max_size=6)
@@ -213,6 +215,59 @@ def test_a_stream_adds_up_to_the_whole_answer(stream):
     envelope = {key: value for key, value in whole.items() if key not in ("choices", "usage", "timings")}
     envelope["object"] = "chat.completion.chunk"
     assert all({**piece, "choices": None} == {**envelope, "choices": None} for piece in pieces)
+
+
+TEXTS = st.text(
+    st.characters(codec="utf-8") | st.sampled_from('"\\\n\x00\x7f\x85\u2028\u2029é🦊'), max_size=6
+)
+
+
+@st.composite
+def tokens(draw: st.DrawFn) -> list[chat_pb2.ChatCompletionChunk]:
+    """Mostly text alone, as it comes token by token, with anything else in between."""
+    names = {"id": draw(TEXTS), "created": 5, "model": draw(TEXTS), "service_tier": '"content":""'}
+    chunks = []
+    for _ in range(draw(st.integers(1, 6))):
+        chunk = chat_pb2.ChatCompletionChunk(**names)
+        for index in draw(st.lists(st.integers(0, 3), max_size=3)):
+            delta = chat_pb2.Delta(content=draw(TEXTS))
+            choice = chat_pb2.ChunkChoice(index=index, delta=delta)
+            more = draw(
+                st.sampled_from([None, None, None, "reasoning", "refusal", "call", "logprobs", "end"])
+            )
+            if more == "reasoning":
+                choice.delta.reasoning_content = draw(TEXTS)
+            elif more == "refusal":
+                choice.delta.refusal = draw(TEXTS)
+            elif more == "call":
+                choice.delta.tool_calls.add(index=0, id="a").function.arguments = draw(TEXTS)
+            elif more == "logprobs":
+                choice.logprobs.content.add(token="a", logprob=-1)
+            elif more == "end":
+                choice.finish_reason = chat_pb2.FINISH_REASON_STOP
+            chunk.choices.append(choice)
+        chunks.append(chunk)
+    return chunks
+
+
+@given(tokens(), st.booleans(), st.booleans())
+def test_text_alone_is_written_as_anything_is(chunks, include_usage, as_functions):
+    """The short way gives the bytes that the long way gives, and these are what a JSON encoder makes of the whole."""
+
+    def write() -> list[bytes]:
+        events = ChunkEvents("smollm2", include_usage, as_functions)
+        return [events.write(chunk) for chunk in chunks]
+
+    short = write()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shim_events, "_is_text_alone", lambda choice: False)
+        long = write()
+    assert short == long
+    for event in b"".join(short).split(b"\n\n")[:-1]:
+        again = msgspec.json.encode(json.loads(event.removeprefix(b"data: "))).decode()
+        for character in "\x85\u2028\u2029":
+            again = again.replace(character, f"\\u{ord(character):04x}")
+        assert event.decode() == f"data: {again}"
 
 
 def test_an_empty_delta_is_not_sent(script):

@@ -38,3 +38,14 @@ async def test_a_mailbox_waits_for_the_first_event() -> None:
     assert not taking.done()
     mailbox.put(DELTA)
     assert await taking == [DELTA]
+
+
+async def test_what_comes_after_a_reader_has_left_is_there_for_the_next_one() -> None:
+    mailbox = Mailbox()
+    taking = asyncio.create_task(mailbox.take())
+    await asyncio.sleep(0)
+    taking.cancel()
+    mailbox.put(DELTA)
+    await asyncio.wait({taking})
+    mailbox.put(COMPLETED)
+    assert await mailbox.take() == [DELTA, COMPLETED]
