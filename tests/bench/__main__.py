@@ -13,7 +13,8 @@ import json
 import platform
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -67,24 +68,28 @@ def make_ceiling(prompts: Prompts, sizes: Sizes) -> Workload:
     )
 
 
-async def run_stage(stage: Stage, workloads: Sequence[Workload], rounds: int, results: Results) -> None:
-    """All rounds on one model."""
+async def run_stage(
+    stage: Stage, workloads: Sequence[Workload], rounds: int, results: Results, save: Callable[[], None]
+) -> None:
+    """All rounds on one model; what there is is saved after each."""
     if not workloads:
         return
     async with running(stage) as setups:
         await warm_up(setups, UnrelatedStreams(Prompts(), stage.settings.num_slots, _WARM_UP_TOKENS))
         for number in range(rounds):
             await run_round(setups, workloads, number, results)
+            save()
 
 
 async def run(arguments: argparse.Namespace, model_file: Path, folder: Path) -> Results:
-    """Both stages; what is done so far is written down after each."""
+    """Both stages."""
     sizes = QUICK if arguments.quick else FULL
     prompts = Prompts()
     wanted = chosen(make_workloads(prompts, sizes), arguments.only)
     ceiling = chosen([make_ceiling(prompts, sizes)], arguments.only)
     without = frozenset(arguments.without)
     results = Results()
+    save = partial(write_record, arguments, model_file, results)
     settings = ModelSettings(model_file, arguments.threads, NUM_SLOTS, KV_CACHE_TOKENS)
     logs = BUILD / "bench"
     await run_stage(
@@ -92,6 +97,7 @@ async def run(arguments: argparse.Namespace, model_file: Path, folder: Path) -> 
         wanted,
         arguments.rounds,
         results,
+        save,
     )
     if ceiling:
         tiny_file = folder / "tiny.gguf"
@@ -103,6 +109,7 @@ async def run(arguments: argparse.Namespace, model_file: Path, folder: Path) -> 
             ceiling,
             arguments.rounds,
             results,
+            save,
         )
     for line in (*result_lines(results, [*wanted, *ceiling]), "", *goal_lines(results)):
         print(line)
@@ -114,9 +121,9 @@ def chosen(workloads: Sequence[Workload], names: Sequence[str]) -> list[Workload
     return [one for one in workloads if not names or one.name.startswith(tuple(names))]
 
 
-def make_record(arguments: argparse.Namespace, model_file: Path, results: Results) -> dict[str, object]:
-    """What a run is known by later."""
-    return {
+def write_record(arguments: argparse.Namespace, model_file: Path, results: Results) -> None:
+    """Write down the run so far."""
+    record = {
         "machine": {"system": platform.platform(), "cores": usable_cores()},
         "python": platform.python_version(),
         "llama_cpp_python": version("llama-cpp-python"),
@@ -126,6 +133,8 @@ def make_record(arguments: argparse.Namespace, model_file: Path, results: Result
         "is_quick": arguments.quick,
         "results": results.as_json(),
     }
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    arguments.json.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def draw(results: Results, folder: Path) -> None:
@@ -202,8 +211,6 @@ def main() -> None:
             results = asyncio.run(run(arguments, model_file, Path(folder)))
     except StartError as error:
         sys.exit(str(error))
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(make_record(arguments, model_file, results), indent=1) + "\n")
     print(f"\n{arguments.json}")
     draw(results, arguments.plots or plots_folder(arguments))
 

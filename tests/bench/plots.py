@@ -69,6 +69,8 @@ def _draw_decode(axes: Axes, results: Results) -> bool:
                 linestyle="--" if setup == BARE_LOOP else "-",
             )
             counts_drawn.update(counts)
+    if not counts_drawn:
+        return False
     axes.set_xscale("log", base=2)
     axes.set_xticks(sorted(counts_drawn), [str(count) for count in sorted(counts_drawn)])
     axes.minorticks_off()
@@ -77,7 +79,7 @@ def _draw_decode(axes: Axes, results: Results) -> bool:
     axes.set_ylabel("token/s, all streams together")
     axes.set_title("Decode, while all slots are busy", loc="left", fontsize=11)
     axes.legend(frameon=False, fontsize=8)
-    return bool(counts_drawn)
+    return True
 
 
 def _draw_shared_prefix(axes: Axes, results: Results) -> bool:

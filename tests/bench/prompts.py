@@ -21,7 +21,7 @@ _OWNERS = ("Anna", "Boris", "Clara", "David", "Emma", "Felix", "Grace")
 _COLOURS = ("red", "green", "blue", "white", "yellow")
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 _QUESTION = "Which rooms are painted {colour}, and when is room {room} cleaned? Tell me about them at length."
-_NUM_RULES = 26
+_NUM_RULES = 31
 _TOKENS_OF_FACT = 19
 _SENTENCES = (
     "The harbour opens at six in the morning.",

@@ -37,7 +37,7 @@ def _row(results: Results, workload: str, figure: Figure) -> str:
         text = _NOTHING if value is None else f"{value * figure.scale:.{figure.decimals}f}"
         line += f"{text:>{_WIDTHS[setup]}}"
     for over, under in _RATIOS:
-        ratio = results.ratio(workload, figure.key, over, under)
+        ratio = results.ratio(workload, figure.key, over, under) if figure.is_compared else None
         text = _NOTHING if ratio is None else f"{ratio:.2f}"
         line += f"{text:>{_RATIO_WIDTH}}"
     return line

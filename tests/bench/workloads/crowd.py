@@ -18,12 +18,12 @@ class Crowd(Workload):
 
     name = "crowd"
     figures = (
-        Figure("lost", "answers lost", "", decimals=0),
+        Figure("lost", "answers lost", "", decimals=0, is_compared=False),
         seconds("longest_wait", "first token, the last"),
-        Figure("unfairness", "longest wait / median wait", "x", decimals=2),
+        Figure("unfairness", "longest wait / median wait", "x", decimals=2, is_compared=False),
         tokens_per_second("rate", "from the asking to the end"),
         mebibytes("memory_before", "memory before"),
-        mebibytes("memory_growth", "memory gained"),
+        Figure("memory_growth", "memory gained", "MiB", 1 / 2**20, is_compared=False),
     )
 
     def __init__(self, prompts: Prompts, callers: int, answer_tokens: int) -> None:

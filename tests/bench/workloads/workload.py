@@ -23,6 +23,8 @@ class Figure:
     """Multiplies what was measured, for the unit that it is shown in."""
 
     decimals: int = 1
+    is_compared: bool = True
+    """Whether a ratio of two setups' values says anything: not so of shares, and of what may be 0."""
 
 
 def milliseconds(key: str, title: str) -> Figure:
@@ -38,7 +40,7 @@ def tokens_per_second(key: str, title: str) -> Figure:
 
 
 def share(key: str, title: str) -> Figure:
-    return Figure(key, title, "%", 100.0)
+    return Figure(key, title, "%", 100.0, is_compared=False)
 
 
 def mebibytes(key: str, title: str) -> Figure:
