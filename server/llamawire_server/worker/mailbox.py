@@ -14,7 +14,7 @@ def is_last(event: Event) -> bool:
 
 
 class Mailbox:
-    """The events of one request, for one reader. If it is slower than the model, it finds several steps' text as one."""
+    """The events of one request, for one reader. Slower than the model, it finds several steps' text as one."""
 
     def __init__(self) -> None:
         self._events = EventQueue()
