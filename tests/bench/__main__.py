@@ -117,8 +117,10 @@ async def run(arguments: argparse.Namespace, model_file: Path, folder: Path) -> 
 
 
 def chosen(workloads: Sequence[Workload], names: Sequence[str]) -> list[Workload]:
-    """Those whose names begin with one of `names`; all where there is none."""
-    return [one for one in workloads if not names or one.name.startswith(tuple(names))]
+    """Those of these names, or of these names and a number; all where there is no name."""
+    return [
+        one for one in workloads if not names or one.name in names or one.name.rpartition("-")[0] in names
+    ]
 
 
 def write_record(arguments: argparse.Namespace, model_file: Path, results: Results) -> None:
@@ -161,7 +163,8 @@ def make_parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="WORKLOAD",
-        help=f"by how its name begins, more than once for more: {', '.join(names)}",
+        choices=[*names, "streams"],
+        help=f"more than once for more: {', '.join(names)}, or streams for all of these",
     )
     parser.add_argument("--without", action="append", default=[], choices=SETUPS, help="a setup to leave out")
     parser.add_argument(

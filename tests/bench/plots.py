@@ -48,6 +48,10 @@ def _save(drawing: Drawing, path: Path) -> None:
         drawing.savefig(path, metadata={"Date": None})
 
 
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _label(setup: str) -> str:
     return _LABELS.get(setup, setup)
 
@@ -106,7 +110,7 @@ def _draw_bars(
             value = (results.median(workload, setup, figure) or 0.0) * scale
             at = row + (place - (len(figures) - 1) / 2) * height
             axes.barh(at, value, height * 0.92, color=_COLOURS[setup], alpha=1 - 0.45 * place)
-            axes.text(value, at, f" {value:.3g}  {title}", va="center", fontsize=7)
+            axes.text(value, at, f" {_short(value)}  {title}", va="center", fontsize=7)
     axes.set_yticks(range(len(setups)), [_label(setup) for setup in setups], fontsize=8)
     axes.invert_yaxis()
     axes.margins(x=0.18)
