@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import platform
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -204,6 +205,8 @@ def main() -> None:
     if arguments.redraw is not None:
         show_again(arguments)
         return
+    # Ended like Ctrl-C ends it: servers don't stay behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments.rounds = arguments.rounds or (1 if arguments.quick else 3)
     model_file = find_bundled_file()
     if model_file is None:
@@ -214,6 +217,8 @@ def main() -> None:
             results = asyncio.run(run(arguments, model_file, Path(folder)))
     except StartError as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
     print(f"\n{arguments.json}")
     draw(results, arguments.plots or plots_folder(arguments))
 
