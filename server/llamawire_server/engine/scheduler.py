@@ -16,15 +16,12 @@ from typing import Protocol
 
 from llamawire_server.engine.prefix_cache import LEAST_KEPT_TOKENS, Found, PrefixCache
 from llamawire_server.engine.prefix_tree import common_length
-from llamawire_server.engine.sequence import Awaited, FinishReason, Prefill, Sequence
+from llamawire_server.engine.sequence import TILE_TOKENS, Awaited, FinishReason, Prefill, Sequence
 from llamawire_server.engine.step import Limits, Slice, Step
 
 # Cells that must stay free for each decoding sequence when another prompt is admitted: without them a new
 # prompt would be preempted again within a few steps.
 HEADROOM_TOKENS = 16
-
-# llama.cpp attends in tiles of so many tokens: a wide slice of another length fills its last one for nothing.
-TILE_TOKENS = 64
 
 
 class Speculation(Protocol):

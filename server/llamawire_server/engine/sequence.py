@@ -8,10 +8,11 @@ from typing import Protocol
 
 import msgspec
 
-# Prompts are computed in wide batches as far as whole ones go, and everything else in narrow ones. llama.cpp attends
-# by another path from 64 tokens a batch on, which is up to 1.4 times as fast for long prompts; but its last bits
-# depend on where the cells lie, and with quantised weights a last bit grows to tenths of a logit. In narrow batches a
-# token's logits are the same bits whoever shares the batch, so that most answers don't depend on their company.
+# llama.cpp attends in tiles of so many tokens from a tile's tokens in a batch on. That is 1.3 to 1.7 times as fast;
+# but its last bits depend on where the cells lie, and with quantised weights a last bit grows to tenths of a logit.
+# In narrow batches a token's logits are the same bits whoever shares the batch, so that most answers don't depend on
+# their company. Where speed matters more, in prompts from `WIDE_TOKENS` on, whole tiles are computed in wide ones.
+TILE_TOKENS = 64
 WIDE_TOKENS = 512
 
 
@@ -112,7 +113,8 @@ class Sequence:
     @property
     def num_wide_tokens(self) -> int:
         """Leading tokens of the prompt that are computed in wide batches."""
-        return self.num_prompt_tokens // WIDE_TOKENS * WIDE_TOKENS
+        num_tokens = self.num_prompt_tokens
+        return num_tokens - num_tokens % TILE_TOKENS if num_tokens >= WIDE_TOKENS else 0
 
     @property
     def num_pending_tokens(self) -> int:

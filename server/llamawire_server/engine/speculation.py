@@ -21,21 +21,17 @@ class StepTimes:
 
     def __init__(self, token_seconds: float) -> None:
         """token_seconds: how long a step of one token takes."""
-        share = self._FURTHER_TOKEN_SHARE
-        self._seconds = [token_seconds * (1 + share * (size - 1)) for size in self._SIZES]
-        self._is_measured = [False] * len(self._SIZES)
+        self._seconds: list[float | None] = [token_seconds, *(None for _ in self._SIZES[1:])]
+        """By size; None where no step of about that size was seen."""
 
     def observe(self, num_tokens: int, seconds: float) -> None:
         """Take in a step. Those of more tokens than a draft can have say nothing."""
         if not 0 < num_tokens <= self._SIZES[-1]:
             return
-        nearest = min(range(len(self._SIZES)), key=lambda place: abs(self._SIZES[place] - num_tokens))
-        scaled = seconds * self._estimate(self._SIZES[nearest]) / self._estimate(num_tokens)
-        if not self._is_measured[nearest]:
-            self._is_measured[nearest] = True
-            self._seconds[nearest] = scaled
-        else:
-            self._seconds[nearest] += self._SMOOTHING * (scaled - self._seconds[nearest])
+        place = min(range(len(self._SIZES)), key=lambda place: abs(self._SIZES[place] - num_tokens))
+        measured = seconds * self._estimate(self._SIZES[place]) / self._estimate(num_tokens)
+        before = self._seconds[place]
+        self._seconds[place] = measured if before is None else before + self._SMOOTHING * (measured - before)
 
     def seconds(self, num_tokens: int) -> float:
         """How long a step of so many tokens takes; more tokens never take less."""
@@ -46,8 +42,20 @@ class StepTimes:
             low, high = self._SIZES[place - 1], self._SIZES[place]
             if num_tokens <= high:
                 share = (num_tokens - low) / (high - low)
-                return self._seconds[place - 1] + share * (self._seconds[place] - self._seconds[place - 1])
-        return self._seconds[-1] * num_tokens / self._SIZES[-1]
+                return self._at(place - 1) + share * (self._at(place) - self._at(place - 1))
+        return self._at(len(self._SIZES) - 1) * num_tokens / self._SIZES[-1]
+
+    def _at(self, place: int) -> float:
+        """How long a step of one of the sizes takes: as seen; or as the next smaller one that was seen suggests, and
+        no longer than the next larger one."""
+        known = next(known for known in range(place, -1, -1) if self._seconds[known] is not None)
+        scale = self._shape(self._SIZES[place]) / self._shape(self._SIZES[known])
+        larger = next((seconds for seconds in self._seconds[place:] if seconds is not None), None)
+        suggested = (self._seconds[known] or 0.0) * scale
+        return suggested if larger is None else min(suggested, larger)
+
+    def _shape(self, num_tokens: int) -> float:
+        return 1 + self._FURTHER_TOKEN_SHARE * (num_tokens - 1)
 
 
 class Speculation:

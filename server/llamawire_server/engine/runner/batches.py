@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from llamawire_server.engine.scheduler import TILE_TOKENS
+from llamawire_server.engine.sequence import TILE_TOKENS
 from llamawire_server.engine.step import Slice
 
 # From a tile's tokens on, llama.cpp takes its wide path.
