@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from llamawire_server.engine.runner.logits import Logits, in_order, likeliest, without_nan
 from llamawire_server.engine.runner.penalties import Penalties, has_penalties
 from llamawire_server.engine.sequence import Sequence
 
 __all__ = ["Logits", "Sampler"]
+
+Weights = npt.NDArray[np.float64]
 
 _MASK_64 = 2**64 - 1
 
@@ -69,38 +72,50 @@ class Sampler:
         return self._draw(logits, best)
 
     def _draw(self, logits: Logits, best: int) -> int:
-        """Invert the cumulative distribution over the candidates, likeliest first, at this place's random number.
+        """Invert the cumulative distribution of what may come, in the order of the tokens, at this place's number.
 
-        The weights are probabilities over the likeliest token's. What is summed is summed in double precision and in
-        one order, so that a last bit that differs between platforms changes the outcome in one of 10^13 draws.
+        In that order rather than likeliest first: there, two that are nearly as likely change places with a
+        logit's last bit, and what is drawn with them. The weights are probabilities over the likeliest token's. What
+        is summed is summed in double precision, so that a last bit that differs between platforms changes the outcome
+        in one of 10^13 draws.
         """
         parameters = self._parameters
-        uniform = (_mix(self._seed + self.place) >> 11) * 2.0**-53
         if 0 < parameters.top_k < len(logits):
             tokens = likeliest(logits, parameters.top_k)
             weights = self._weights(logits[tokens], logits[best])
-            sums = weights.cumsum()
-            total = sums[-1]
+            num_kept = self._num_kept(weights, weights.sum())
         else:
             weights = self._weights(logits, logits[best])
+            if parameters.top_p == 1 and not parameters.min_p:
+                return self._at_random(weights)
             total = weights.sum()
             # All that are less likely than this are together less than the share that is not asked for.
-            share = parameters.top_p if parameters.top_p < 1 or parameters.min_p else uniform
-            lowest = max((1 - share) * total / len(logits), parameters.min_p)
+            lowest = max((1 - parameters.top_p) * total / len(logits), parameters.min_p)
             tokens = in_order(logits, np.flatnonzero(weights >= lowest))
             weights = weights[tokens]
-            sums = weights.cumsum()
-        num_kept = len(sums)
+            num_kept = self._num_kept(weights, total)
+        order = tokens[:num_kept].argsort()
+        return int(tokens[order[self._at_random(weights[order])]])
+
+    def _num_kept(self, weights: Weights, total: float) -> int:
+        """How many of the tokens may come, the likeliest of which weigh this; `total`: what all of them weigh."""
+        parameters = self._parameters
+        num_kept = len(weights)
         if parameters.top_p < 1:
-            num_kept = min(num_kept, int(sums.searchsorted(parameters.top_p * total)) + 1)
+            num_kept = min(num_kept, int(weights.cumsum().searchsorted(parameters.top_p * total)) + 1)
         if parameters.min_p:
             num_kept = min(num_kept, int(np.count_nonzero(weights >= parameters.min_p)))
-        if parameters.top_p < 1 or parameters.min_p:
-            total = sums[num_kept - 1]
-        chosen = int(sums[:num_kept].searchsorted(uniform * total, side="right"))
-        return int(tokens[min(chosen, num_kept - 1)])
+        return num_kept
 
-    def _weights(self, logits: Logits, highest: np.float32) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def _at_random(self, weights: Weights) -> int:
+        """One of the places, as often as it weighs."""
+        uniform = (_mix(self._seed + self.place) >> 11) * 2.0**-53
+        sums = weights.cumsum()
+        # A product that is rounded up to the sum would come after all that weighs anything.
+        point = min(uniform * sums[-1], np.nextafter(sums[-1], 0.0))
+        return int(sums.searchsorted(point, side="right"))
+
+    def _weights(self, logits: Logits, highest: np.float32) -> Weights:
         weights = logits.astype(np.float64)
         weights -= float(highest)
         weights /= max(self._parameters.temperature, _LOWEST_TEMPERATURE)
