@@ -59,7 +59,7 @@ class Runner(Protocol):
         ...
 
     def clear(self) -> None:
-        """Forget all that is in the KV cache."""
+        """Forget all that is in the KV cache and on the shelf."""
         ...
 
     def forget(self, sequence: Sequence) -> None:

@@ -152,13 +152,13 @@ class PrefixCache:
             self._shorten(slot, num_tokens)
 
     def forget_all(self) -> None:
-        """Nothing is in the cache any more, and nobody has a slot."""
+        """Nothing is in the cache or on the shelf any more, and nobody has a slot."""
         for slot in self._kept:
             self._tree.cut(slot, 0)
             self._free_slots.append(slot)
         self._kept.clear()
-        # Some of what was to be put on the shelf never got there.
-        self._moves = [Discard(key) for key in self._shelf.clear()]
+        self._shelf.clear()
+        self._moves = []
 
     @property
     def _num_free_tokens(self) -> int:

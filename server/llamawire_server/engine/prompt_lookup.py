@@ -53,10 +53,16 @@ class PromptLookup:
         self._right = self._FIRST_ACCEPTANCE * self._FIRST_WEIGHT
         self._pause_tokens = self._FIRST_PAUSE_TOKENS
         self._resumes_at = 0
-        self.num_predicted_tokens = 0
-        """Tokens of the answer that are the prediction's, in its order."""
+        self._predicted_places: list[int] = []
+        self._accepted_end = 0
+        """Where in the sequence the last draft's right tokens end."""
         self.num_accepted_tokens = 0
         self.num_rejected_tokens = 0
+
+    @property
+    def num_predicted_tokens(self) -> int:
+        """Tokens of the answer that are the prediction's, in its order."""
+        return len(self._predicted_places)
 
     def acceptance(self, num_tokens: int) -> float:
         """How likely the next token of a draft is right, by what was seen. 0 where guessing pauses, for a sequence
@@ -71,7 +77,7 @@ class PromptLookup:
             place = self._place
             if place is not None and self._prediction[place : place + 1] == [tokens[end - 1]]:
                 self._place = self._last_place = place + 1
-                self.num_predicted_tokens += 1
+                self._predicted_places.append(end - 1)
             else:
                 gram = tuple(tokens[max(0, end - GRAM_TOKENS) : end])
                 places = self._predicted.find(self._prediction, gram)
@@ -91,6 +97,7 @@ class PromptLookup:
         """Of a draft, so many tokens were right; the sequence has `num_tokens` by now."""
         self.num_accepted_tokens += num_accepted
         self.num_rejected_tokens += num_drafted - num_accepted
+        self._accepted_end = num_tokens - 1  # after them comes the token that was sampled in any case
         # What follows the first wrong one was not tried.
         num_tried = min(num_drafted, num_accepted + 1)
         self._weight = self._weight * self._MEMORY + num_tried
@@ -102,3 +109,12 @@ class PromptLookup:
             self._pause_tokens = min(2 * self._pause_tokens, self._LONGEST_PAUSE_TOKENS)
             # The next try is to be a fair one.
             self._weight, self._right = self._FIRST_WEIGHT, self._FIRST_ACCEPTANCE * self._FIRST_WEIGHT
+
+    def end(self, num_tokens: int) -> None:
+        """The sequence has ended with so many tokens: what was guessed right beyond them is no part of it."""
+        while self._predicted_places and self._predicted_places[-1] >= num_tokens:
+            self._predicted_places.pop()
+        num_beyond = max(0, self._accepted_end - num_tokens)
+        self._accepted_end -= num_beyond
+        self.num_accepted_tokens -= num_beyond
+        self.num_rejected_tokens += num_beyond

@@ -84,12 +84,10 @@ class Shelf:
         self.num_tokens += num_tokens
         return key, gone
 
-    def clear(self) -> list[int]:
-        """Let go of everything; gives the keys."""
-        keys = list(self._entries)
+    def clear(self) -> None:
+        """Let go of everything."""
         self._entries.clear()
         self.num_tokens = 0
-        return keys
 
     def find(self, tokens: Sequence[int], start: int, limit: int) -> list[Run]:
         """Runs that follow each other from `start` on, as far as the shelf has what `tokens` are, up to `limit`.

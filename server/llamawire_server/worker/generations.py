@@ -48,7 +48,7 @@ class Generation:
         """The request's last event, at its end."""
         started = self.started if self.started is not None else now
         first_token = self.first_token if self.first_token is not None else now
-        num_accepted = sum(drafter.num_predicted_tokens for drafter in self.drafters)
+        num_accepted = [drafter.num_predicted_tokens for drafter in self.drafters]
         return Completed(
             self.request_id,
             num_prompt_tokens=self.sequences[0].num_prompt_tokens,
@@ -57,8 +57,10 @@ class Generation:
             queue_seconds=started - self.arrived,
             prompt_seconds=first_token - started,
             generation_seconds=now - first_token,
-            num_accepted_prediction_tokens=num_accepted,
-            num_rejected_prediction_tokens=max(0, self.num_predicted_tokens - num_accepted),
+            num_accepted_prediction_tokens=sum(num_accepted),
+            num_rejected_prediction_tokens=sum(
+                self.num_predicted_tokens - accepted for accepted in num_accepted
+            ),
             num_accepted_draft_tokens=sum(drafter.num_accepted_tokens for drafter in self.drafters),
             num_rejected_draft_tokens=sum(drafter.num_rejected_tokens for drafter in self.drafters),
         )
@@ -213,6 +215,7 @@ class Generations:
         if reason is None:
             return [TextDelta(generation.request_id, sequence.index, text, tokens)]
         generation.unfinished.discard(sequence)
+        generation.drafters[sequence.index].end(len(sequence.tokens))
         events: list[Event] = [TextDelta(generation.request_id, sequence.index, text, tokens, reason.value)]
         if not generation.unfinished:
             del self._active[generation.request_id]

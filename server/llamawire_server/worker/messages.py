@@ -39,7 +39,7 @@ class Progress(msgspec.Struct, frozen=True):
 
     choices: list[ChoiceProgress]
     started: float | None
-    """When its prompt began to be computed."""
+    """When its prompt began to be computed; None where it only waited in line."""
 
     first_token: float | None
 
@@ -72,7 +72,7 @@ class Generate(msgspec.Struct, frozen=True, tag=True):
     """What the caller believes the answer will mostly be."""
 
     progress: Progress | None = None
-    """Where it goes on; None for a request that begins."""
+    """Where it goes on; None for a request that no worker has let line up yet."""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
@@ -190,9 +190,9 @@ class Completed(msgspec.Struct, frozen=True, tag=True):
     prompt_seconds: float
     generation_seconds: float
     num_accepted_prediction_tokens: int = 0
-    """Tokens of the caller's prediction that became part of the answer."""
+    """Tokens of the caller's prediction that became part of the answer, over all choices."""
     num_rejected_prediction_tokens: int = 0
-    """Tokens of it that were tried and did not."""
+    """Tokens of it that did not, over all choices."""
     num_accepted_draft_tokens: int = 0
     """Tokens guessed in any way, the prediction's included, that became part of the answer."""
     num_rejected_draft_tokens: int = 0

@@ -54,6 +54,8 @@ class Ticket:
 
         So it is where others' prompts come before its own, and where its prompt is made and none of it computed.
         """
+        self.was_taken = False
+        """Whether a worker let it line up: none of those that follow may refuse it for its queue."""
         self.is_answered = False
         """Whether its last event has come, if its caller has not read it yet."""
         self._choices: dict[int, Choice] = {}
@@ -77,7 +79,7 @@ class Ticket:
     def take(self, event: Event) -> None:
         """Note what came of it, and hand its caller what is for callers."""
         if isinstance(event, Taken):
-            self.is_in_line = True
+            self.is_in_line = self.was_taken = True
             return
         if isinstance(event, Opened):
             self.is_in_line = False
@@ -110,7 +112,7 @@ class Ticket:
 
     def message(self) -> Request:
         """What to send to a worker, for it to begin or to go on."""
-        if not isinstance(self.request, Generate) or self._started is None:
+        if not isinstance(self.request, Generate) or not self.was_taken:
             return self.request
         choices = [self._choices.get(index, Choice()) for index in range(self.request.num_choices)]
         progress = Progress(

@@ -80,6 +80,18 @@ def test_guesses_are_counted() -> None:
     assert (lookup.num_accepted_tokens, lookup.num_rejected_tokens) == (5, 5)
 
 
+def test_what_was_guessed_beyond_the_end_of_the_answer_is_no_part_of_it() -> None:
+    lookup, tokens = PromptLookup([5, 6, 7, 8]), [1, 2]
+    lookup.note(4, 4, 2 + 4 + 1)
+    answer(lookup, tokens, [5, 6, 7, 8, 9])
+    assert (lookup.num_predicted_tokens, lookup.num_accepted_tokens) == (4, 4)
+    lookup.end(5)
+    assert lookup.num_predicted_tokens == 3
+    assert (lookup.num_accepted_tokens, lookup.num_rejected_tokens) == (3, 1)
+    lookup.end(5)
+    assert (lookup.num_accepted_tokens, lookup.num_rejected_tokens) == (3, 1)
+
+
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=60), st.integers(1, 8))
 def test_a_guess_is_a_run_that_came_after_the_same_three_tokens(tokens: list[int], most: int) -> None:
     lookup = PromptLookup()

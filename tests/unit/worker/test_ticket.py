@@ -6,13 +6,40 @@ import itertools
 
 from hypothesis import given
 from hypothesis import strategies as st
+from sampling import GREEDY
 
 from llamawire_server.worker.death import Death
-from llamawire_server.worker.messages import Opened, Started, Taken, TextDelta, Tokenize
+from llamawire_server.worker.messages import (
+    ChatPrompt,
+    ChoiceProgress,
+    Generate,
+    Opened,
+    Progress,
+    Started,
+    Taken,
+    TextDelta,
+    Tokenize,
+)
 from llamawire_server.worker.ticket import Ticket, find_culprit, next_to_send
 
 FAULT = Death("was ended by SIGABRT", is_from_outside=False)
 KILL = Death("was ended by SIGKILL", is_from_outside=True)
+
+
+def generation() -> Generate:
+    """A request for two choices."""
+    return Generate(
+        request_id=1,
+        arrived=1.0,
+        arrived_at=1.0,
+        prompt=ChatPrompt([]),
+        sampling=GREEDY,
+        max_tokens=9,
+        is_max_tokens_explicit=True,
+        num_choices=2,
+        stops=[],
+        stop_token_ids=[],
+    )
 
 
 class Line:
@@ -172,3 +199,22 @@ def test_who_waits_to_be_looked_at_is_not_to_blame_and_who_is_looked_at_is() -> 
         ticket.take(Taken(ticket.request.request_id))
     line.tickets[1].take(Opened(1))
     assert line.die() == 1
+
+
+def test_who_lined_up_once_goes_on_where_it_had_not_begun() -> None:
+    ticket = Ticket(generation())
+    assert ticket.message() is ticket.request
+    ticket.note_death(KILL)
+    assert ticket.message() is ticket.request, "no worker has said that it may wait"
+    ticket.take(Taken(1))
+    ticket.note_death(KILL)
+    message = ticket.message()
+    assert isinstance(message, Generate)
+    assert message.progress == Progress([ChoiceProgress([])] * 2, started=None, first_token=None)
+    ticket.take(Started(1, 5.0))
+    ticket.take(TextDelta(1, 1, "x", [7]))
+    message = ticket.message()
+    assert isinstance(message, Generate)
+    assert message.progress is not None
+    assert [choice.tokens for choice in message.progress.choices] == [[], [7]]
+    assert message.progress.started == 5.0

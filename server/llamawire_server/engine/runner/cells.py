@@ -44,8 +44,9 @@ class Cells:
         return bool(llama_cpp.llama_memory_seq_rm(self._memory, slot, num_tokens or -1, -1))
 
     def clear(self) -> None:
-        """Forget all that is in the KV cache."""
+        """Forget all that is in the KV cache and on the shelf."""
         llama_cpp.llama_memory_clear(self._memory, False)
+        self._shelf.clear()
 
     def _share(self, source: int, target: int, start: int, end: int) -> None:
         llama_cpp.llama_memory_seq_cp(self._memory, source, target, start, end)
