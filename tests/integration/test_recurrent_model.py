@@ -1,0 +1,130 @@
+"""A model whose memory can't be cut answers as any other, whatever is shared and kept of its sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from servers import NO_END, RunningServer, launch
+from tiny_mamba import write_tiny_mamba
+
+from llamawire.v1 import chat_pb2
+
+QUESTIONS = [
+    "Write a story about a fox.",
+    "What is the capital of France? " * 12,
+    "Explain how a bicycle stays upright.",
+    "List five fruits and their colours. " * 3,
+    "Why is the sky blue?",
+]
+NUM_TOKENS = 24
+ROLES = (chat_pb2.ROLE_USER, chat_pb2.ROLE_ASSISTANT)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, model_file: Path) -> Iterator[RunningServer]:
+    """A server with a recurrent model, once with what it computed kept and once without."""
+    folder = tmp_path_factory.mktemp("recurrent")
+    for name in ("mamba", "forgetful"):
+        write_tiny_mamba(folder / f"{name}.gguf", model_file)
+    catalog = folder / "models.yaml"
+    catalog.write_text(
+        f"mamba: {{path: {folder}/mamba.gguf, threads: 1, parallel: 4}}\n"
+        f"forgetful: {{path: {folder}/forgetful.gguf, threads: 1, parallel: 4, prompt_cache: false}}\n"
+    )
+    arguments = ("--models-yaml", str(catalog), "--preload", "mamba", "--preload", "forgetful")
+    with launch(folder / "server.log", folder, *arguments) as running:
+        yield running
+        assert running.stop() == 0
+    errors = [line for line in (folder / "server.log").read_text().splitlines() if " ERROR " in line]
+    assert errors == []
+
+
+def request(turns: Sequence[str], model: str, **fields: object) -> chat_pb2.ChatCompletionRequest:
+    messages = [
+        chat_pb2.Message(role=ROLES[number % 2], content=content) for number, content in enumerate(turns)
+    ]
+    values: dict[str, object] = {
+        "temperature": 0,
+        "max_tokens": NUM_TOKENS,
+        "logit_bias": NO_END,
+        **fields,
+    }
+    return chat_pb2.ChatCompletionRequest(model=model, messages=messages, **values)  # type: ignore[arg-type]
+
+
+def ask(
+    server: RunningServer, *turns: str, model: str = "mamba", **fields: object
+) -> chat_pb2.ChatCompletion:
+    return server.chat.CreateChatCompletion(request(turns, model, **fields))
+
+
+def texts(answer: chat_pb2.ChatCompletion) -> list[str]:
+    return [choice.message.content for choice in answer.choices]
+
+
+@pytest.fixture(scope="module")
+def answers(server: RunningServer) -> list[str]:
+    """What each question is answered alone, with nothing kept of any other."""
+    alone = [texts(ask(server, question, model="forgetful"))[0] for question in QUESTIONS]
+    assert all(alone)
+    assert len(set(alone)) == len(alone), "the answer depends on the question"
+    return alone
+
+
+def test_company_and_what_is_kept_change_nothing(server: RunningServer, answers: list[str]) -> None:
+    for model in ("mamba", "forgetful"):
+        with ThreadPoolExecutor(len(QUESTIONS) * 2) as pool:
+            together = list(pool.map(lambda question: ask(server, question, model=model), QUESTIONS * 2))  # noqa: B023
+        assert [texts(answer)[0] for answer in together] == answers * 2
+        hits = sum(answer.usage.prompt_cache_hit_tokens for answer in together)
+        assert (hits > 0) == (model == "mamba"), "the same questions at once are computed once"
+    again = [ask(server, question) for question in QUESTIONS]
+    assert [texts(answer)[0] for answer in again] == answers
+
+
+def test_a_second_turn_goes_on_from_the_first(server: RunningServer) -> None:
+    turns = ["Tell me something that nobody asked before."]
+    for number in range(3):
+        answer = ask(server, *turns)
+        expected = ask(server, *turns, model="forgetful")
+        assert texts(answer) == texts(expected)
+        assert expected.usage.prompt_cache_hit_tokens == 0
+        if number:
+            assert answer.usage.prompt_cache_hit_tokens > 0
+        turns += [texts(answer)[0], f"And what else, for the {number}th time?"]
+
+
+def test_choices_share_their_prompt(server: RunningServer, answers: list[str]) -> None:
+    question = QUESTIONS[1]
+    assert texts(ask(server, question, n=3)) == [answers[1]] * 3
+    drawn = [
+        ask(server, question, model=model, n=3, temperature=1.0, seed=5) for model in ("mamba", "forgetful")
+    ]
+    assert texts(drawn[0]) == texts(drawn[1])
+    assert len(set(texts(drawn[0]))) == 3
+
+
+def test_a_cancel_leaves_nothing_behind(server: RunningServer, answers: list[str]) -> None:
+    for place in (0, 3):
+        for question in (QUESTIONS[1], QUESTIONS[1] + "Well?"):
+            stream = server.chat.StreamChatCompletion(request([question], "mamba", max_tokens=1000))
+            for _ in range(place):
+                next(stream)
+            stream.cancel()
+        assert texts(ask(server, QUESTIONS[1])) == [answers[1]]
+    assert [texts(ask(server, question))[0] for question in QUESTIONS] == answers
+
+
+def test_a_prompt_of_several_batches_is_shared_where_others_part_from_it(server: RunningServer) -> None:
+    beginning = "Here is a long text that all of them have in common. " * 60
+    questions = [beginning + question for question in QUESTIONS[:4]]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda question: ask(server, question, max_tokens=8), questions))
+    alone = [ask(server, question, model="forgetful", max_tokens=8) for question in questions]
+    assert [texts(answer) for answer in together] == [texts(answer) for answer in alone]
+    assert all(answer.usage.prompt_tokens > 512 for answer in together)
+    missed = sum(answer.usage.prompt_cache_miss_tokens for answer in together)
+    assert missed < 2 * together[0].usage.prompt_tokens
