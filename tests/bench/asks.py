@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 
 MODEL = "smollm2"
 
+# The same model, told not to guess what comes. Other servers know only one, whatever its name.
+PLAIN_MODEL = "smollm2-plain"
+
 # <|endoftext|> and <|im_end|>: without them an answer goes on to its limit.
 END_TOKENS = (0, 2)
 
@@ -35,6 +38,8 @@ class Ask:
 
     prediction: str | None = None
     """What the answer will mostly be."""
+
+    model: str = MODEL
 
     def after(self, answer: str, question: str) -> Ask:
         """The next turn of the conversation."""

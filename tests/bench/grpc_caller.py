@@ -6,7 +6,7 @@ from typing import cast
 
 import grpc.aio
 
-from bench.asks import END_TOKENS, MODEL, Ask
+from bench.asks import END_TOKENS, Ask
 from bench.streams import Caller, NoAnswerError, Stream, Usage
 from llamawire.v1 import chat_pb2, chat_pb2_grpc
 
@@ -45,7 +45,7 @@ def grpc_caller(channel: grpc.aio.Channel) -> Caller:
 def request_of(asked: Ask) -> chat_pb2.ChatCompletionRequest:
     """An ask in llamawire's own words."""
     request = chat_pb2.ChatCompletionRequest(
-        model=MODEL,
+        model=asked.model,
         messages=[chat_pb2.Message(role=_ROLES[turn.role], content=turn.content) for turn in asked.turns],
         temperature=0,
         max_tokens=asked.max_tokens,

@@ -10,7 +10,7 @@ import asyncio
 import json
 from typing import Any
 
-from bench.asks import END_TOKENS, MODEL, Ask
+from bench.asks import END_TOKENS, Ask
 from bench.streams import Caller, NoAnswerError, Stream, Usage
 
 _EVENT = b"data: {"
@@ -71,7 +71,7 @@ def usage_of(usage: dict[str, Any]) -> Usage:
 def body_of(asked: Ask) -> dict[str, Any]:
     """An ask in OpenAI's words."""
     body: dict[str, Any] = {
-        "model": MODEL,
+        "model": asked.model,
         "messages": [{"role": turn.role, "content": turn.content} for turn in asked.turns],
         "temperature": 0,
         "max_tokens": asked.max_tokens,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import grpc.aio
 
-from bench.asks import MODEL
+from bench.asks import MODEL, PLAIN_MODEL
 from bench.grpc_caller import grpc_caller
 from bench.http_caller import http_caller
 from bench.memory_use import children_of
@@ -50,12 +51,17 @@ async def llamawire_server(settings: ModelSettings, folder: Path) -> AsyncIterat
 def _write_catalog(settings: ModelSettings, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     catalog = folder / "models.yaml"
-    catalog.write_text(
-        f"{MODEL}:\n"
-        f"  path: {settings.model_file}\n"
+    # One file has one set of settings.
+    plain_file = folder / f"plain-{settings.model_file.name}"
+    shutil.copyfile(settings.model_file, plain_file)
+    entry = (
         f"  threads: {settings.threads}\n"
         f"  parallel: {settings.num_slots}\n"
         f"  kv_cache_tokens: {settings.kv_cache_tokens}\n"
+    )
+    catalog.write_text(
+        f"{MODEL}:\n  path: {settings.model_file}\n{entry}"
+        f"{PLAIN_MODEL}:\n  path: {plain_file}\n{entry}  prompt_lookup: false\n"
     )
     return catalog
 
