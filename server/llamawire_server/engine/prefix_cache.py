@@ -43,9 +43,11 @@ class PrefixCache:
     """Slots in use, pinned in the tree, and slots that are kept for what they hold."""
 
     def __init__(
-        self, limits: Limits, *, keeps_prefixes: bool = True, clock: Callable[[], float] = time.monotonic
+        self, limits: Limits, *, keeps_prefixes: bool = True, clock: Callable[[], float] | None = None
     ) -> None:
-        """keeps_prefixes: whether anything is ever shared between requests. clock: in seconds."""
+        """keeps_prefixes: whether anything is ever shared between requests.
+        clock: in seconds; None: time.monotonic."""
+        clock = clock or time.monotonic
         self._limits = limits
         self.keeps_prefixes = keeps_prefixes
         self._tree = PrefixTree()

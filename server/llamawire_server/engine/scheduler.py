@@ -10,7 +10,6 @@ what it had is computed again once there is room.
 from __future__ import annotations
 
 import bisect
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
@@ -39,8 +38,9 @@ class Scheduler:
     """Waiting prompts, prompts being computed, and sequences that decode."""
 
     def __init__(
-        self, limits: Limits, *, keeps_prefixes: bool = True, clock: Callable[[], float] = time.monotonic
+        self, limits: Limits, *, keeps_prefixes: bool = True, clock: Callable[[], float] | None = None
     ) -> None:
+        """keeps_prefixes, clock: as those of `PrefixCache`."""
         self.limits = limits
         self._cache = PrefixCache(limits, keeps_prefixes=keeps_prefixes, clock=clock)
         self._waiting: list[Prefill] = []
