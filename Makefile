@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 BOOTSTRAP := $(PYTHON) scripts/bootstrap.py --venv "$(VENV)"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup runtime demo serve doctor test check bench chaos stubs format clean
+.PHONY: help setup runtime demo serve doctor test check bench chaos soak stubs format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,9 @@ bench: ## Measure llamawire beside llama.cpp's own servers (ARGUMENTS=--quick, �
 
 chaos: setup ## Kill, stop and replace what answers, and check every answer (SECONDS=…, SEED=…)
 	$(BIN)/python tests/chaos/run.py $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+
+soak: setup ## Ask ten thousand times, and see that nothing grows (REQUESTS=…)
+	$(BIN)/python tests/soak/run.py $(if $(REQUESTS),--requests $(REQUESTS))
 
 stubs: setup ## Generate the Python stubs from proto/
 	$(BIN)/python scripts/stubs.py
