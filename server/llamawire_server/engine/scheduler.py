@@ -206,7 +206,8 @@ class Scheduler:
     def _draft(self, step: Step, speculation: Speculation) -> None:
         """Add to the slices of decoding sequences what they may go on with, as far as there is room for guesses."""
         room = self.limits.kv_cache_tokens - self._cache.num_pinned_tokens - self._num_promised_tokens()
-        room = min(room, self.limits.batch_tokens - step.num_tokens)
+        num_step_tokens = len(step.slices)
+        room = min(room, self.limits.batch_tokens - num_step_tokens)
         for piece in step.slices:
             sequence = piece.sequence
             # The last token that a sequence may have is sampled after the draft, and so needs no place in it.
@@ -215,7 +216,8 @@ class Scheduler:
                 self.limits.context_length - len(sequence.tokens),
             )
             if (allowed := min(room, left - 1)) > 0:
-                piece.draft = speculation.draft(sequence, allowed, step.num_tokens)
+                piece.draft = speculation.draft(sequence, allowed, num_step_tokens)
+                num_step_tokens += len(piece.draft)
                 room -= len(piece.draft)
 
     def _admit(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+
 from llamawire_server.engine.sequence import Sequence
 
 # Drafts are of one of these lengths, or shorter where nothing more is to be guessed.
@@ -21,38 +23,45 @@ class StepTimes:
 
     def __init__(self, token_seconds: float) -> None:
         """token_seconds: how long a step of one token takes."""
-        self._seconds: list[float | None] = [token_seconds, *(None for _ in self._SIZES[1:])]
+        self._seen: list[float | None] = [token_seconds, *(None for _ in self._SIZES[1:])]
         """By size; None where no step of about that size was seen."""
+        self._seconds = self._complete()
 
     def observe(self, num_tokens: int, seconds: float) -> None:
         """Take in a step. Those of more tokens than a draft can have say nothing."""
         if not 0 < num_tokens <= self._SIZES[-1]:
             return
-        place = min(range(len(self._SIZES)), key=lambda place: abs(self._SIZES[place] - num_tokens))
-        measured = seconds * self._estimate(self._SIZES[place]) / self._estimate(num_tokens)
-        before = self._seconds[place]
-        self._seconds[place] = measured if before is None else before + self._SMOOTHING * (measured - before)
+        place = bisect.bisect_left(self._SIZES, num_tokens)
+        if place and num_tokens - self._SIZES[place - 1] < self._SIZES[place] - num_tokens:
+            place -= 1
+        measured = seconds * self._seconds[place] / self.seconds(num_tokens)
+        before = self._seen[place]
+        self._seen[place] = measured if before is None else before + self._SMOOTHING * (measured - before)
+        self._seconds = self._complete()
 
     def seconds(self, num_tokens: int) -> float:
         """How long a step of so many tokens takes; more tokens never take less."""
-        return max(self._estimate(size) for size in (*(s for s in self._SIZES if s < num_tokens), num_tokens))
+        place = bisect.bisect_left(self._SIZES, num_tokens)
+        if place == len(self._SIZES):
+            return self._seconds[-1] * num_tokens / self._SIZES[-1]
+        if self._SIZES[place] == num_tokens:
+            return self._seconds[place]
+        low, high = self._SIZES[place - 1], self._SIZES[place]
+        share = (num_tokens - low) / (high - low)
+        return self._seconds[place - 1] + share * (self._seconds[place] - self._seconds[place - 1])
 
-    def _estimate(self, num_tokens: int) -> float:
-        for place in range(1, len(self._SIZES)):
-            low, high = self._SIZES[place - 1], self._SIZES[place]
-            if num_tokens <= high:
-                share = (num_tokens - low) / (high - low)
-                return self._at(place - 1) + share * (self._at(place) - self._at(place - 1))
-        return self._at(len(self._SIZES) - 1) * num_tokens / self._SIZES[-1]
-
-    def _at(self, place: int) -> float:
-        """How long a step of one of the sizes takes: as seen; or as the next smaller one that was seen suggests, and
-        no longer than the next larger one."""
-        known = next(known for known in range(place, -1, -1) if self._seconds[known] is not None)
-        scale = self._shape(self._SIZES[place]) / self._shape(self._SIZES[known])
-        larger = next((seconds for seconds in self._seconds[place:] if seconds is not None), None)
-        suggested = (self._seconds[known] or 0.0) * scale
-        return suggested if larger is None else min(suggested, larger)
+    def _complete(self) -> list[float]:
+        """By size: as seen; or as the next smaller one that was seen suggests, and no longer than the next larger one
+        that was. Never less than for a smaller size."""
+        complete: list[float] = []
+        known_seconds, known_size = 0.0, 1
+        for place, (size, seen) in enumerate(zip(self._SIZES, self._seen, strict=True)):
+            if seen is not None:
+                known_seconds, known_size = seen, size
+            seconds = known_seconds * self._shape(size) / self._shape(known_size)
+            larger = next((later for later in self._seen[place:] if later is not None), seconds)
+            complete.append(max(min(seconds, larger), complete[-1] if complete else 0.0))
+        return complete
 
     def _shape(self, num_tokens: int) -> float:
         return 1 + self._FURTHER_TOKEN_SHARE * (num_tokens - 1)
@@ -75,6 +84,8 @@ class Speculation:
         if drafter is None or not acceptance:
             return ()
         ahead = drafter.draft(sequence.tokens, min(most, LENGTHS[-1]))
+        if not ahead:
+            return ()
         return tuple(ahead[: self._best_length(acceptance, len(ahead), num_step_tokens)])
 
     def _best_length(self, acceptance: float, most: int, num_step_tokens: int) -> int:
@@ -82,7 +93,9 @@ class Speculation:
         best, best_rate = 0, LEAST_GAIN * num_step_tokens / self.times.seconds(num_step_tokens)
         for length in (min(length, most) for length in LENGTHS):
             # 1 + p + p^2 + … tokens come of a draft, the one that is sampled in any case included.
-            expected = sum(acceptance**place for place in range(1, length + 1))
+            expected = length * 1.0
+            if acceptance < 1:
+                expected = acceptance * (1 - acceptance**length) / (1 - acceptance)
             rate = (num_step_tokens + expected) / self.times.seconds(num_step_tokens + length)
             if rate > best_rate:
                 best, best_rate = length, rate
