@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +25,7 @@ from servers import (
     retry_seconds_of,
 )
 
-from llamawire.v1 import chat_pb2
+from llamawire.v1 import chat_pb2, model_pb2, tokenizer_pb2
 
 BUSY = grpc.StatusCode.RESOURCE_EXHAUSTED
 MOST_QUEUED_REQUESTS = 6
@@ -138,3 +140,29 @@ def test_who_is_urgent_overtakes_those_who_wait(server: RunningServer) -> None:
     wait_until(lambda: len(ended) == len(calls))
     assert "urgent" in ended[:2], "two are answered at once"
     assert ended[-1] == "late"
+
+
+def read_later(stream: grpc.Call) -> bool:
+    """Whether a stream goes on when all is read that waited to be read."""
+    now = time.monotonic()
+    return any(time.monotonic() > now + 0.5 for _ in stream)
+
+
+def test_who_was_let_line_up_is_not_refused_when_the_worker_dies(server: RunningServer) -> None:
+    with both_slots_taken(server) as running:
+        requests = [short(number) for number in range(2)]
+        requests[0].messages[0].content = "one two three " * 75
+        waiting = [server.chat.CreateChatCompletion.future(request) for request in requests]
+        wait_until(lambda: server.model().active_requests == 4)
+        # A question that is answered between two steps: whatever came before it was looked at.
+        count = tokenizer_pb2.CountChatTokensRequest(request=requests[0])
+        assert server.tokenizer.CountChatTokens(count).prompt_tokens > 0.8 * MOST_QUEUED_TOKENS
+        (worker,) = server.worker_pids()
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: server.worker_pids() not in ([], [worker]))
+        wait_until(lambda: server.state() == model_pb2.MODEL_STATE_READY)
+        # What ran waits for a moment too, and there is no room for all of it in the new worker's line.
+        with ThreadPoolExecutor(2) as pool:
+            later = [pool.submit(read_later, stream) for stream in running]
+            assert all(chunk.result() for chunk in later)
+    assert [call.result().usage.completion_tokens for call in waiting] == [2, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,8 +28,8 @@ ROLES = (chat_pb2.ROLE_USER, chat_pb2.ROLE_ASSISTANT)
 def server(tmp_path_factory: pytest.TempPathFactory, model_file: Path) -> Iterator[RunningServer]:
     """A server with a recurrent model, once with what it computed kept and once without."""
     folder = tmp_path_factory.mktemp("recurrent")
-    for name in ("mamba", "forgetful"):
-        write_tiny_mamba(folder / f"{name}.gguf", model_file)
+    write_tiny_mamba(folder / "mamba.gguf", model_file)
+    os.link(folder / "mamba.gguf", folder / "forgetful.gguf")
     catalog = folder / "models.yaml"
     catalog.write_text(
         f"mamba: {{path: {folder}/mamba.gguf, threads: 1, parallel: 4}}\n"
