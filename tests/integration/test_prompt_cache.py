@@ -19,7 +19,6 @@ from llamawire.v1 import chat_pb2, usage_pb2
 LINES = [
     "11, 12, 13, 14, 15, 16, 17, 18",
     "red, green, blue, red, green, blue",
-    "111, 112, 113, 114, 115, 116",
 ]
 ROLES = ("user", "assistant")
 
@@ -111,7 +110,7 @@ def test_each_turn_computes_what_is_new_and_says_what_it_would_have_said(server:
         assert answer.usage.prompt_cache_hit_tokens >= 0.95 * num_before
         num_before = answer.usage.total_tokens
         turns += [text(answer), line, line, line]
-    assert num_before > 100
+    assert num_before > 60
 
 
 def test_http_counts_as_grpc_does(server: RunningServer) -> None:

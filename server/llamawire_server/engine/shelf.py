@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from llamawire_server.engine.prefix_tree import common_length
 
-# Fewer tokens are as well computed again.
+# Fewer tokens are as well computed again, unless what is there goes on from them: it could not be put back without.
 LEAST_SHELVED_TOKENS = 32
 
 
@@ -68,7 +68,9 @@ class Shelf:
         what had to go.
         """
         num_tokens = len(tokens) - start
-        if not LEAST_SHELVED_TOKENS <= num_tokens <= self._max_tokens:
+        if not 0 < num_tokens <= self._max_tokens:
+            return None, []
+        if num_tokens < LEAST_SHELVED_TOKENS and not self._goes_on_from(tokens):
             return None, []
         runs = self.find(tokens, start, len(tokens))
         if runs and runs[-1].end == len(tokens):
@@ -107,6 +109,13 @@ class Shelf:
             runs.append(Run(key, at, end))
             at = end
         return runs
+
+    def _goes_on_from(self, tokens: list[int]) -> bool:
+        """Whether there is a run that can be put back after `tokens`, and not without their last one."""
+        length = len(tokens)
+        return any(
+            entry.start == length and entry.tokens[:length] == tokens for entry in self._entries.values()
+        )
 
     def _use(self, key: int, entry: _Entry) -> None:
         """What was used last comes last."""
