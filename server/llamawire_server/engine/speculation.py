@@ -20,11 +20,15 @@ class StepTimes:
     _SMOOTHING = 0.2
     # As long as nothing is known: each further token as so much of the first.
     _FURTHER_TOKEN_SHARE = 0.5
+    # What was seen so many steps ago counts no more: a size that was slow once would never be tried again.
+    _MEMORY_STEPS = 500
 
     def __init__(self, token_seconds: float) -> None:
         """token_seconds: how long a step of one token takes."""
         self._seen: list[float | None] = [token_seconds, *(None for _ in self._SIZES[1:])]
-        """By size; None where no step of about that size was seen."""
+        """By size; None where no step of about that size was seen of late."""
+        self._last_seen = [0] * len(self._SIZES)
+        self._num_steps = 0
         self._seconds = self._complete()
 
     def observe(self, num_tokens: int, seconds: float) -> None:
@@ -34,6 +38,11 @@ class StepTimes:
         place = bisect.bisect_left(self._SIZES, num_tokens)
         if place and num_tokens - self._SIZES[place - 1] < self._SIZES[place] - num_tokens:
             place -= 1
+        self._num_steps += 1
+        self._last_seen[place] = self._num_steps
+        for other in range(1, len(self._SIZES)):
+            if self._num_steps - self._last_seen[other] > self._MEMORY_STEPS:
+                self._seen[other] = None
         measured = seconds * self._seconds[place] / self.seconds(num_tokens)
         before = self._seen[place]
         self._seen[place] = measured if before is None else before + self._SMOOTHING * (measured - before)

@@ -83,3 +83,14 @@ def test_step_times_are_learnt_and_never_fall_with_more_tokens() -> None:
     assert times.seconds(8) >= times.seconds(4)
     times.observe(500, 100.0)
     assert times.seconds(63) < 100
+
+
+def test_what_was_slow_once_is_tried_again() -> None:
+    times = StepTimes(1.0)
+    times.observe(32, 1000.0)
+    for _ in range(400):
+        times.observe(1, 1.0)
+    assert times.seconds(32) == pytest.approx(1000.0)
+    for _ in range(200):
+        times.observe(1, 1.0)
+    assert times.seconds(32) < 20
