@@ -54,19 +54,20 @@ def context_limits(
     )
 
 
-# What llama.cpp takes to pass by a cell that is not a token's own, in each layer and head (AVX-512; measured).
+# What llama.cpp takes to pass by a cell that is not a token's own, in each layer and head (AVX-512; measured). Its
+# threads take a part of the cells each, so that those of one often are all passed by, and those of another all used.
 _PASSED_CELL_SECONDS = 1.2e-9
 
 # By how much others' cells may slow down a sequence that decodes alone.
-_IDLE_SHARE = 0.03
+_IDLE_SHARE = 0.02
 
 LEAST_IDLE_TOKENS = 256
 
 
-def idle_tokens(num_layers: int, num_heads: int, num_threads: int, token_seconds: float) -> int:
+def idle_tokens(num_layers: int, num_heads: int, token_seconds: float) -> int:
     """How many cells of ended sequences are let be while others decode.
 
     token_seconds: how long the model computes a token by itself.
     """
-    cell_seconds = _PASSED_CELL_SECONDS * max(1, num_layers * num_heads) / num_threads
+    cell_seconds = _PASSED_CELL_SECONDS * max(1, num_layers * num_heads)
     return max(LEAST_IDLE_TOKENS, int(_IDLE_SHARE * token_seconds / cell_seconds))

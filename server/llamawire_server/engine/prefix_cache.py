@@ -23,8 +23,15 @@ LEAST_KEPT_TOKENS = 16
 LEAST_FREED_TOKENS = 64
 MOST_FREED_TOKENS = 512
 
-# What was not used for so long may go for the sake of those that run, where there is no room for it on the shelf.
+# What was not used for so long may go for the sake of those that run, where there is no room for it on the shelf. In
+# about that time idle cells have cost those that run as much as computing them again would (a 135M model, measured).
 COLD_SECONDS = 60.0
+
+# Where prompts don't begin like earlier ones, what they leave behind is not worth that much. Beginnings of so few
+# tokens say nothing: they are the template's.
+_TEMPLATE_TOKENS = 64
+_LEAST_WORTH = 0.02
+_WORTH_SMOOTHING = 0.1
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,8 @@ class PrefixCache:
         """Slots of ended sequences, with when they ended."""
         self._shelf = Shelf(limits.shelf_tokens if limits.can_cut else 0, clock)
         self._clock = clock
+        self._worth = 0.5
+        """Which share of prompts was found in what was kept, of late."""
         self._moves: list[Move] = []
 
     @property
@@ -95,6 +104,8 @@ class PrefixCache:
         There must be a slot that no running sequence has.
         """
         found = found or Found()
+        if len(tokens) > _TEMPLATE_TOKENS:
+            self._learn_worth(tokens, found)
         slot = self._claim_slot(found.match)
         num_tokens = found.match.num_tokens
         for run in found.runs:
@@ -149,9 +160,14 @@ class PrefixCache:
             return
         num_tokens = min(max(excess, LEAST_FREED_TOKENS), MOST_FREED_TOKENS)
         num_tokens = min(num_tokens, self._tree.length(slot) - self._tree.own_start(slot))
-        cold = self._clock() - COLD_SECONDS
+        cold = self._clock() - COLD_SECONDS * max(_LEAST_WORTH, min(1.0, 2 * self._worth))
         if self._kept[slot] <= cold or self._shelf.has_room(num_tokens, cold):
             self._shorten(slot, num_tokens)
+
+    def _learn_worth(self, tokens: Tokens[int], found: Found) -> None:
+        num_kept = found.match.num_unpinned_tokens + found.num_tokens - found.match.num_tokens
+        share = max(0, num_kept - _TEMPLATE_TOKENS) / (len(tokens) - _TEMPLATE_TOKENS)
+        self._worth += _WORTH_SMOOTHING * (min(1.0, share) - self._worth)
 
     def forget_all(self) -> None:
         """Nothing is in the cache or on the shelf any more, and nobody has a slot."""

@@ -32,12 +32,12 @@ class BatchSampling:
         Raises DecodeError where one of the rows has no token that can come; samplers of others have moved on then.
         """
         shares = self._shares(pairs)
+        if len(shares) == 1:
+            return [sampler.sample(logits) for sampler, logits in pairs]
         tokens = [0] * len(pairs)
-        if self._pool is None and len(shares) > 1:
+        if self._pool is None:
             self._pool = ThreadPoolExecutor(self._num_threads - 1, thread_name_prefix="sampling")
-        futures = []
-        if self._pool is not None:
-            futures = [self._pool.submit(_sample, pairs, share, tokens) for share in shares[1:]]
+        futures = [self._pool.submit(_sample, pairs, share, tokens) for share in shares[1:]]
         try:
             _sample(pairs, shares[0], tokens)
         finally:

@@ -107,7 +107,7 @@ class LoadedModel:
     def _idle_tokens(self) -> int:
         num_layers = llama_cpp.llama_model_n_layer(self.model)
         num_heads = llama_cpp.llama_model_n_head(self.model)
-        return idle_tokens(num_layers, num_heads, self.threads, self.token_seconds)
+        return idle_tokens(num_layers, num_heads, self.token_seconds)
 
     def _read_facts(self) -> ModelFacts:
         return ModelFacts(
