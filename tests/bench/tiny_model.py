@@ -19,15 +19,18 @@ _WIDTH, _INNER_WIDTH, _HEADS = 64, 128, 2
 _COPIED = ("tokenizer.",)
 
 
-def write_tiny_model(path: Path, source: Path) -> None:
-    """Write it, with the vocabulary of the GGUF at `source`."""
+def write_tiny_model(path: Path, source: Path, num_idle_layers: int = 0) -> None:
+    """Write it, with the vocabulary of the GGUF at `source`.
+
+    num_idle_layers: layers that take time and add nothing: with any number of them, the model says the same.
+    """
     reader = GGUFReader(source)
     writer = GGUFWriter(path, "llama")
     writer.add_name("tiny")
     writer.add_context_length(CONTEXT_TOKENS)
     writer.add_embedding_length(_WIDTH)
     writer.add_feed_forward_length(_INNER_WIDTH)
-    writer.add_block_count(1)
+    writer.add_block_count(1 + num_idle_layers)
     writer.add_head_count(_HEADS)
     writer.add_layer_norm_rms_eps(1e-5)
     for field in reader.fields.values():
@@ -48,10 +51,18 @@ def write_tiny_model(path: Path, source: Path) -> None:
         "blk.0.ffn_down": (_WIDTH, _INNER_WIDTH),
     }
     tensors = {name: random.standard_normal(shape, dtype=numpy.float32) for name, shape in shapes.items()}
+    kind = GGMLQuantizationType.Q8_0
     for name, values in {**tensors, "output": output}.items():
-        kind = GGMLQuantizationType.Q8_0
         writer.add_tensor(f"{name}.weight", quantize(values, kind), raw_dtype=kind)
-    for name in ("output_norm", "blk.0.attn_norm", "blk.0.ffn_norm"):
+    for layer in range(1, 1 + num_idle_layers):
+        for name, values in tensors.items():
+            if name.startswith("blk.0."):
+                # What these give is what is added to the text so far.
+                adds = name in ("blk.0.attn_output", "blk.0.ffn_down")
+                part = quantize(numpy.zeros_like(values) if adds else values, kind)
+                writer.add_tensor(f"{name.replace('0', str(layer), 1)}.weight", part, raw_dtype=kind)
+    norms = [f"blk.{layer}.{part}_norm" for layer in range(1 + num_idle_layers) for part in ("attn", "ffn")]
+    for name in ("output_norm", *norms):
         writer.add_tensor(f"{name}.weight", numpy.ones(_WIDTH, dtype=numpy.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

@@ -11,7 +11,7 @@ from typing import Protocol
 from llamawire_server.engine.budget import PromptBudget, StepTargets
 from llamawire_server.engine.scheduler import Scheduler
 from llamawire_server.engine.sequence import FinishReason, Sequence
-from llamawire_server.engine.speculation import Speculation
+from llamawire_server.engine.speculation import BatchDrafter, Speculation
 from llamawire_server.engine.step import Limits, Move, Slice, Step
 
 log = logging.getLogger(__name__)
@@ -106,15 +106,17 @@ class Engine:
         token_seconds: float = 0.004,
         *,
         keeps_prefixes: bool = True,
+        draft_model: BatchDrafter | None = None,
     ) -> None:
         """token_seconds: how long a token takes that is computed by itself; in a prompt it takes less.
-        keeps_prefixes: whether what was computed is kept for later sequences that begin alike."""
+        keeps_prefixes: whether what was computed is kept for later sequences that begin alike. draft_model: guesses
+        where sequences have nothing of their own to guess from."""
         self._runner = runner
         self.scheduler = Scheduler(runner.limits, keeps_prefixes=keeps_prefixes)
         self._budget = PromptBudget(
             targets or StepTargets(), runner.limits.batch_tokens, token_seconds / PROMPT_SPEEDUP
         )
-        self._speculation = Speculation(token_seconds)
+        self._speculation = Speculation(token_seconds, draft_model)
 
     @property
     def has_work(self) -> bool:
@@ -138,7 +140,7 @@ class Engine:
     def finish(self, sequence: Sequence, reason: FinishReason) -> None:
         """End a sequence now; its slot is free for the next step. Does nothing if it has ended."""
         self.scheduler.finish(sequence, reason)
-        self._runner.forget(sequence)
+        self._forget(sequence)
 
     def schedule(self) -> Step:
         """What is to be computed next, with `run`."""
@@ -185,8 +187,12 @@ class Engine:
         ]
         for output in outputs:
             if output.sequence.finish_reason is not None:
-                self._runner.forget(output.sequence)
+                self._forget(output.sequence)
         return outputs + [Output(sequence, []) for sequence in failed]
+
+    def _forget(self, sequence: Sequence) -> None:
+        self._runner.forget(sequence)
+        self._speculation.forget(sequence)
 
     def _undo(self, step: Step) -> None:
         """Drop what a failed batch may have stored."""

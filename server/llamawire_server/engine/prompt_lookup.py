@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from llamawire_server.engine.track_record import TrackRecord
+
 # So many tokens must have come before in the same order: fewer are too often followed by something else.
 GRAM_TOKENS = 3
 
@@ -29,16 +31,7 @@ class GramIndex:
 
 
 class PromptLookup:
-    """The `Drafter` of one sequence. Knows how often its guesses were right, and when to stop guessing."""
-
-    # What is thought of guesses before there were any, as if so many had been made.
-    _FIRST_ACCEPTANCE = 0.9
-    _FIRST_WEIGHT = 1.0
-    # What earlier guesses count for when new ones come.
-    _MEMORY = 0.8
-    _POOR_ACCEPTANCE = 0.5
-    _FIRST_PAUSE_TOKENS = 16
-    _LONGEST_PAUSE_TOKENS = 512
+    """The `Drafter` of one sequence."""
 
     def __init__(self, prediction: list[int] | None = None, *, looks_back: bool = True) -> None:
         """prediction: what the caller believes will come. looks_back: whether to guess from the sequence itself."""
@@ -49,15 +42,8 @@ class PromptLookup:
         self._place: int | None = 0 if prediction else None
         """Where in the prediction the answer stands; None where it left it."""
         self._last_place = 0
-        self._weight = self._FIRST_WEIGHT
-        self._right = self._FIRST_ACCEPTANCE * self._FIRST_WEIGHT
-        self._pause_tokens = self._FIRST_PAUSE_TOKENS
-        self._resumes_at = 0
+        self._record = TrackRecord()
         self._predicted_places: list[int] = []
-        self._accepted_end = 0
-        """Where in the sequence the last draft's right tokens end."""
-        self.num_accepted_tokens = 0
-        self.num_rejected_tokens = 0
 
     @property
     def num_predicted_tokens(self) -> int:
@@ -67,7 +53,7 @@ class PromptLookup:
     def acceptance(self, num_tokens: int) -> float:
         """How likely the next token of a draft is right, by what was seen. 0 where guessing pauses, for a sequence
         that has so many tokens by now."""
-        return 0.0 if num_tokens < self._resumes_at else self._right / self._weight
+        return self._record.acceptance(num_tokens)
 
     def follow(self, tokens: list[int], num_new_tokens: int) -> None:
         """The sequence, which has `tokens` by now, got the last `num_new_tokens` of them."""
@@ -95,26 +81,9 @@ class PromptLookup:
 
     def note(self, num_drafted: int, num_accepted: int, num_tokens: int) -> None:
         """Of a draft, so many tokens were right; the sequence has `num_tokens` by now."""
-        self.num_accepted_tokens += num_accepted
-        self.num_rejected_tokens += num_drafted - num_accepted
-        self._accepted_end = num_tokens - 1  # after them comes the token that was sampled in any case
-        # What follows the first wrong one was not tried.
-        num_tried = min(num_drafted, num_accepted + 1)
-        self._weight = self._weight * self._MEMORY + num_tried
-        self._right = self._right * self._MEMORY + num_accepted
-        if num_accepted == num_drafted:
-            self._pause_tokens = self._FIRST_PAUSE_TOKENS
-        elif self._right / self._weight < self._POOR_ACCEPTANCE:
-            self._resumes_at = num_tokens + self._pause_tokens
-            self._pause_tokens = min(2 * self._pause_tokens, self._LONGEST_PAUSE_TOKENS)
-            # The next try is to be a fair one.
-            self._weight, self._right = self._FIRST_WEIGHT, self._FIRST_ACCEPTANCE * self._FIRST_WEIGHT
+        self._record.note(num_drafted, num_accepted, num_tokens)
 
     def end(self, num_tokens: int) -> None:
-        """The sequence has ended with so many tokens: what was guessed right beyond them is no part of it."""
+        """The sequence has ended with so many tokens: what came beyond them is no part of it."""
         while self._predicted_places and self._predicted_places[-1] >= num_tokens:
             self._predicted_places.pop()
-        num_beyond = max(0, self._accepted_end - num_tokens)
-        self._accepted_end -= num_beyond
-        self.num_accepted_tokens -= num_beyond
-        self.num_rejected_tokens += num_beyond

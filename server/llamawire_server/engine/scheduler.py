@@ -16,7 +16,7 @@ from typing import Protocol
 from llamawire_server.engine.prefix_cache import LEAST_KEPT_TOKENS, Found, PrefixCache
 from llamawire_server.engine.prefix_tree import common_length
 from llamawire_server.engine.sequence import TILE_TOKENS, Awaited, FinishReason, Prefill, Sequence
-from llamawire_server.engine.step import Limits, Slice, Step
+from llamawire_server.engine.step import Draft, Limits, Slice, Step
 
 # Cells that must stay free for each decoding sequence when another prompt is admitted: without them a new
 # prompt would be preempted again within a few steps.
@@ -26,10 +26,10 @@ HEADROOM_TOKENS = 16
 class Speculation(Protocol):
     """Says what to guess."""
 
-    def draft(self, sequence: Sequence, most: int, num_step_tokens: int) -> tuple[int, ...]:
-        """What to compute beside the sequence's next token: `most` tokens at most.
+    def drafts(self, decoding: list[tuple[Sequence, int]], room: int) -> list[Draft]:
+        """What to compute beside the next token of each sequence of a step that has no others.
 
-        num_step_tokens: those that the step has already, each of which brings one token.
+        decoding: each with the most tokens that it has use for. room: the most tokens of all drafts together.
         """
         ...
 
@@ -98,7 +98,7 @@ class Scheduler:
         self._make_room_to_decode()
         step = Step(slices=[self._slice(sequence, 1, (sequence,)) for sequence in self._decoding])
         self._admit()
-        if speculation is not None and self.limits.can_cut and not self._prefilling:
+        if speculation is not None and self.limits.can_cut and self._decoding and not self._prefilling:
             self._draft(step, speculation)
         budget = min(prompt_budget, self.limits.batch_tokens - step.num_tokens)
         for prefill, length in self._shares(budget):
@@ -134,8 +134,10 @@ class Scheduler:
                 if prefill.leader is leader:
                     self._begin_to_decode(prefill)
                     break
-            if piece.draft and leader.drafter is not None:
-                leader.drafter.note(len(piece.draft), num_right, len(leader.tokens) + num_right + 1)
+            if piece.draft:
+                leader.note_draft(len(piece.draft), num_right)
+                if piece.drafted_by is not None:
+                    piece.drafted_by.note(len(piece.draft), num_right, len(leader.tokens) + num_right + 1)
             grown += [
                 (sequence, self._append(sequence, sampled[sequence], end_token_ids))
                 for sequence in piece.samples
@@ -206,19 +208,17 @@ class Scheduler:
     def _draft(self, step: Step, speculation: Speculation) -> None:
         """Add to the slices of decoding sequences what they may go on with, as far as there is room for guesses."""
         room = self.limits.kv_cache_tokens - self._cache.num_pinned_tokens - self._num_promised_tokens()
-        num_step_tokens = len(step.slices)
-        room = min(room, self.limits.batch_tokens - num_step_tokens)
-        for piece in step.slices:
-            sequence = piece.sequence
-            # The last token that a sequence may have is sampled after the draft, and so needs no place in it.
-            left = min(
-                sequence.max_tokens - sequence.num_output_tokens,
-                self.limits.context_length - len(sequence.tokens),
-            )
-            if (allowed := min(room, left - 1)) > 0:
-                piece.draft = speculation.draft(sequence, allowed, num_step_tokens)
-                num_step_tokens += len(piece.draft)
-                room -= len(piece.draft)
+        room = min(room, self.limits.batch_tokens - len(step.slices))
+        decoding = [(piece.sequence, self._num_left(piece.sequence)) for piece in step.slices]
+        drafts = speculation.drafts(decoding, max(0, room))
+        for piece, draft in zip(step.slices, drafts, strict=True):
+            piece.draft, piece.drafted_by = draft.tokens, draft.source
+
+    def _num_left(self, sequence: Sequence) -> int:
+        """How long a draft may be. The last token that a sequence may have is sampled after the draft, and so needs
+        no place in it."""
+        num_tokens = min(sequence.max_tokens + sequence.num_prompt_tokens, self.limits.context_length)
+        return max(0, num_tokens - len(sequence.tokens) - 1)
 
     def _admit(self) -> None:
         """Give slots to the prompts that wait, in their order, as long as there is room.

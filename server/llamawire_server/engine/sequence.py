@@ -29,8 +29,16 @@ class FinishReason(Enum):
     """Its tokens could not be computed."""
 
 
-class Drafter(Protocol):
-    """Guesses the tokens that a sequence goes on with."""
+class DraftSource(Protocol):
+    """Who guessed, and is told how right that was."""
+
+    def note(self, num_drafted: int, num_accepted: int, num_tokens: int) -> None:
+        """Of a draft, so many tokens were right; the sequence has `num_tokens` by now."""
+        ...
+
+
+class Drafter(DraftSource, Protocol):
+    """Guesses the tokens that a sequence goes on with, from nothing but what is known of it."""
 
     def acceptance(self, num_tokens: int) -> float:
         """How likely the next token of a draft is right. 0 where nothing is to be guessed, for a sequence that has
@@ -43,10 +51,6 @@ class Drafter(Protocol):
 
     def follow(self, tokens: list[int], num_new_tokens: int) -> None:
         """The sequence, which has `tokens` by now, got the last `num_new_tokens` of them."""
-        ...
-
-    def note(self, num_drafted: int, num_accepted: int, num_tokens: int) -> None:
-        """Of a draft, so many tokens were right; the sequence has `num_tokens` by now."""
         ...
 
 
@@ -101,6 +105,15 @@ class Sequence:
     num_cached_tokens: int | None = None
     """Tokens of the prompt that were there when the sequence was first admitted; None until then."""
 
+    num_accepted_draft_tokens: int = 0
+    """Tokens that were guessed and right."""
+
+    num_rejected_draft_tokens: int = 0
+    """Tokens that were guessed and wrong, or came after such a one or after its end."""
+
+    accepted_end: int = 0
+    """Where in its tokens those of the last draft end that were right."""
+
     slot: int | None = None
     """The sequence's number in the KV cache; None while it waits and once it has ended."""
 
@@ -120,6 +133,19 @@ class Sequence:
     def num_pending_tokens(self) -> int:
         """Tokens that are still to be computed."""
         return len(self.tokens) - self.num_computed_tokens
+
+    def note_draft(self, num_drafted: int, num_accepted: int) -> None:
+        """Of a draft after its tokens of now, so many were right."""
+        self.num_accepted_draft_tokens += num_accepted
+        self.num_rejected_draft_tokens += num_drafted - num_accepted
+        self.accepted_end = len(self.tokens) + num_accepted
+
+    def settle(self) -> None:
+        """It has ended: what was guessed right beyond its last token is no part of it."""
+        num_beyond = max(0, self.accepted_end - len(self.tokens))
+        self.accepted_end -= num_beyond
+        self.num_accepted_draft_tokens -= num_beyond
+        self.num_rejected_draft_tokens += num_beyond
 
     @property
     def sort_key(self) -> tuple[float, int, int]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import bisect
+from typing import Protocol
 
 from llamawire_server.engine.sequence import Sequence
+from llamawire_server.engine.step import Draft
+from llamawire_server.engine.step_times import StepTimes
 
 # Drafts are of one of these lengths, or shorter where nothing more is to be guessed.
 LENGTHS = (2, 4, 8, 16, 32)
@@ -13,101 +15,145 @@ LENGTHS = (2, 4, 8, 16, 32)
 LEAST_GAIN = 1.1
 
 
-class StepTimes:
-    """How long steps of few tokens take, by their number of tokens."""
+class BatchDrafter(Protocol):
+    """Guesses for all sequences of a step together, which takes time: a draft model."""
 
-    _SIZES = (1, 2, 4, 8, 16, 32, 63)
-    _SMOOTHING = 0.2
-    # As long as nothing is known: each further token as so much of the first.
-    _FURTHER_TOKEN_SHARE = 0.5
-    # What was seen so many steps ago counts no more: a size that was slow once would never be tried again.
-    _MEMORY_STEPS = 500
+    def begin(self, sequences: list[Sequence]) -> None:
+        """These decode in the step that comes."""
+        ...
 
-    def __init__(self, token_seconds: float) -> None:
-        """token_seconds: how long a step of one token takes."""
-        self._seen: list[float | None] = [token_seconds, *(None for _ in self._SIZES[1:])]
-        """By size; None where no step of about that size was seen of late."""
-        self._last_seen = [0] * len(self._SIZES)
-        self._num_steps = 0
-        self._seconds = self._complete()
+    def acceptance(self, sequence: Sequence) -> float:
+        """How likely the next token of a draft for the sequence is right. 0 where nothing is to be guessed."""
+        ...
 
-    def observe(self, num_tokens: int, seconds: float) -> None:
-        """Take in a step. Those of more tokens than a draft can have say nothing."""
-        if not 0 < num_tokens <= self._SIZES[-1]:
-            return
-        place = bisect.bisect_left(self._SIZES, num_tokens)
-        if place and num_tokens - self._SIZES[place - 1] < self._SIZES[place] - num_tokens:
-            place -= 1
-        self._num_steps += 1
-        self._last_seen[place] = self._num_steps
-        for other in range(1, len(self._SIZES)):
-            if self._num_steps - self._last_seen[other] > self._MEMORY_STEPS:
-                self._seen[other] = None
-        measured = seconds * self._seconds[place] / self.seconds(num_tokens)
-        before = self._seen[place]
-        self._seen[place] = measured if before is None else before + self._SMOOTHING * (measured - before)
-        self._seconds = self._complete()
+    def seconds(self, sequences: list[Sequence], length: int) -> float:
+        """How long it is likely to take to guess `length` tokens for each of them, who all have begun."""
+        ...
 
-    def seconds(self, num_tokens: int) -> float:
-        """How long a step of so many tokens takes; more tokens never take less."""
-        place = bisect.bisect_left(self._SIZES, num_tokens)
-        if place == len(self._SIZES):
-            return self._seconds[-1] * num_tokens / self._SIZES[-1]
-        if self._SIZES[place] == num_tokens:
-            return self._seconds[place]
-        low, high = self._SIZES[place - 1], self._SIZES[place]
-        share = (num_tokens - low) / (high - low)
-        return self._seconds[place - 1] + share * (self._seconds[place] - self._seconds[place - 1])
+    def draft(self, wanted: list[tuple[Sequence, int]]) -> list[Draft]:
+        """What may come next: of each sequence so many tokens or fewer, or none."""
+        ...
 
-    def _complete(self) -> list[float]:
-        """By size: as seen; or as the next smaller one that was seen suggests, and no longer than the next larger one
-        that was. Never less than for a smaller size."""
-        complete: list[float] = []
-        known_seconds, known_size = 0.0, 1
-        for place, (size, seen) in enumerate(zip(self._SIZES, self._seen, strict=True)):
-            if seen is not None:
-                known_seconds, known_size = seen, size
-            seconds = known_seconds * self._shape(size) / self._shape(known_size)
-            larger = next((later for later in self._seen[place:] if later is not None), seconds)
-            complete.append(max(min(seconds, larger), complete[-1] if complete else 0.0))
-        return complete
+    def rest(self) -> None:
+        """Nothing is guessed in this step, as it would not pay."""
+        ...
 
-    def _shape(self, num_tokens: int) -> float:
-        return 1 + self._FURTHER_TOKEN_SHARE * (num_tokens - 1)
+    def forget(self, sequence: Sequence) -> None:
+        """The sequence has ended."""
+        ...
 
 
 class Speculation:
     """Decides for each sequence of a step how much of its future to guess."""
 
-    def __init__(self, token_seconds: float) -> None:
-        """token_seconds: how long a token takes that is computed by itself."""
+    def __init__(self, token_seconds: float, model: BatchDrafter | None = None) -> None:
+        """token_seconds: how long a token takes that is computed by itself. model: guesses where the sequences' own
+        drafters have nothing to guess."""
         self.times = StepTimes(token_seconds)
+        self._model = model
 
-    def draft(self, sequence: Sequence, most: int, num_step_tokens: int) -> tuple[int, ...]:
-        """What to compute beside the sequence's next token: `most` tokens at most.
+    def drafts(self, decoding: list[tuple[Sequence, int]], room: int) -> list[Draft]:
+        """What to compute beside the next token of each sequence of a step that has no others.
+
+        decoding: each with the most tokens that it has use for. room: the most tokens of all drafts together.
+        """
+        drafts: list[Draft] = []
+        num_step_tokens = len(decoding)
+        for sequence, most in decoding:
+            draft = self._look_up(sequence, min(most, room), num_step_tokens)
+            drafts.append(draft)
+            num_step_tokens += len(draft.tokens)
+            room -= len(draft.tokens)
+        if self._model is not None:
+            self._ask(self._model, decoding, drafts, room, num_step_tokens)
+        return drafts
+
+    def forget(self, sequence: Sequence) -> None:
+        """The sequence has ended."""
+        if self._model is not None:
+            self._model.forget(sequence)
+
+    def _look_up(self, sequence: Sequence, most: int, num_step_tokens: int) -> Draft:
+        """What the sequence's own drafter guesses.
 
         num_step_tokens: those that the step has already, each of which brings one token.
         """
         drafter = sequence.drafter
-        acceptance = drafter.acceptance(len(sequence.tokens)) if drafter is not None else 0.0
-        if drafter is None or not acceptance:
-            return ()
+        if drafter is None or most < 1:
+            return Draft()
+        acceptance = drafter.acceptance(len(sequence.tokens))
+        if not acceptance:
+            return Draft()
         ahead = drafter.draft(sequence.tokens, min(most, LENGTHS[-1]))
         if not ahead:
-            return ()
-        return tuple(ahead[: self._best_length(acceptance, len(ahead), num_step_tokens)])
+            return Draft()
+        length = self._best_length([(acceptance, len(ahead))], num_step_tokens, None, [])
+        return Draft(tuple(ahead[:length]), drafter)
 
-    def _best_length(self, acceptance: float, most: int, num_step_tokens: int) -> int:
-        """How much of a draft of `most` tokens to take."""
+    def _ask(
+        self,
+        model: BatchDrafter,
+        decoding: list[tuple[Sequence, int]],
+        drafts: list[Draft],
+        room: int,
+        num_step_tokens: int,
+    ) -> None:
+        """Let the model guess for those that have no draft yet."""
+        model.begin([sequence for sequence, _ in decoding])
+        share = room // max(1, sum(not draft.tokens for draft in drafts))
+        places: list[int] = []
+        chances: list[tuple[float, int]] = []
+        for place, (sequence, most) in enumerate(decoding):
+            if drafts[place].tokens or min(most, share) < 1:
+                continue
+            if acceptance := model.acceptance(sequence):
+                places.append(place)
+                chances.append((acceptance, min(most, share)))
+        if not places:
+            return
+        sequences = [decoding[place][0] for place in places]
+        length = self._best_length(chances, num_step_tokens, model, sequences)
+        if not length:
+            model.rest()
+            return
+        wanted = [
+            (sequence, min(length, most)) for sequence, (_, most) in zip(sequences, chances, strict=True)
+        ]
+        for place, draft in zip(places, model.draft(wanted), strict=True):
+            drafts[place] = draft
+
+    def _best_length(
+        self,
+        chances: list[tuple[float, int]],
+        num_step_tokens: int,
+        model: BatchDrafter | None,
+        sequences: list[Sequence],
+    ) -> int:
+        """How many tokens to guess for each sequence, 0 where none pays.
+
+        chances: of each its acceptance, and the most tokens that it can have. model: takes time to guess for
+        `sequences`; None where guessing takes none.
+        """
+        longest = max(most for _, most in chances)
         best, best_rate = 0, LEAST_GAIN * num_step_tokens / self.times.seconds(num_step_tokens)
-        for length in (min(length, most) for length in LENGTHS):
-            # 1 + p + p^2 + … tokens come of a draft, the one that is sampled in any case included.
-            expected = length * 1.0
-            if acceptance < 1:
-                expected = acceptance * (1 - acceptance**length) / (1 - acceptance)
-            rate = (num_step_tokens + expected) / self.times.seconds(num_step_tokens + length)
+        for length in (min(length, longest) for length in LENGTHS):
+            num_drafted, expected = 0, 0.0
+            for acceptance, most in chances:
+                num_drafted += min(length, most)
+                expected += _num_expected(acceptance, min(length, most))
+            seconds = self.times.seconds(num_step_tokens + num_drafted)
+            if model is not None:
+                seconds += model.seconds(sequences, length)
+            rate = (num_step_tokens + expected) / seconds
             if rate > best_rate:
                 best, best_rate = length, rate
-            if length == most:
+            if length == longest:
                 break
         return best
+
+
+def _num_expected(acceptance: float, length: int) -> float:
+    """How many tokens of a draft are right before the first that is not: p + p^2 + …"""
+    if acceptance >= 1:
+        return float(length)
+    return acceptance * (1 - acceptance**length) / (1 - acceptance)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from llamawire_server.engine.sequence import Sequence
+from llamawire_server.engine.sequence import DraftSource, Sequence
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,15 @@ class Discard:
 Move = Copy | Cut | Store | Load | Discard
 
 
+@dataclass(frozen=True)
+class Draft:
+    """What a sequence may go on with."""
+
+    tokens: tuple[int, ...] = ()
+    source: DraftSource | None = None
+    """Who guessed it, to be told how right that was."""
+
+
 @dataclass(eq=False)
 class Slice:
     """Tokens of one sequence that a step computes: `sequence.tokens[start:start + length]`, then `draft`."""
@@ -105,6 +114,9 @@ class Slice:
 
     draft: tuple[int, ...] = ()
     """Tokens that may be what comes next. Each is kept if it is what is sampled in its place."""
+
+    drafted_by: DraftSource | None = None
+    """Who is told how much of the draft was right."""
 
     @property
     def is_wide(self) -> bool:

@@ -46,6 +46,14 @@ class ModelEntry:
     Another one is another file: one that took the place of a file of the same size and time differs in this alone.
     """
 
+    draft: Reading | None = None
+    """What there is to know of its draft model's file; None where it has none."""
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether its files could be read; always so in what `resolve` gives."""
+        return self.metadata is not None and (self.draft is None or self.draft.metadata is not None)
+
     @property
     def chat_template(self) -> str | None:
         """The template that conversations are written with: that of models.yaml, else the file's own."""
@@ -72,9 +80,9 @@ class Resolver:
         """The model that a request means by `name`; its file was there and readable just now.
 
         Raises `ServiceError`, by reason: MODEL_NOT_FOUND; MODEL_AMBIGUOUS (several models have this name);
-        MODEL_FILE_MISSING (a file that was given the name is not there); MODEL_FILE_INVALID (it can't be
-        read); MODELS_YAML_INVALID (the entry of this name is wrong and never was right; or no model was found,
-        and models.yaml, which might know it, can't be read).
+        MODEL_FILE_MISSING (a file that was given the name is not there, or that of its draft model);
+        MODEL_FILE_INVALID (it can't be read); MODELS_YAML_INVALID (the entry of this name is wrong and never was
+        right; or no model was found, and models.yaml, which might know it, can't be read).
         """
         wanted = normalize(name)
         if len(wanted) > MAX_NAME_LENGTH:
@@ -84,7 +92,10 @@ class Resolver:
             if (path := directory.find(form)) is not None:
                 # Without a name only where the file broke in this moment, which its metadata then tells.
                 names = directory.names_of(path) or [form]
-                return _entry(directory, path, names, self._read(names[0], path))
+                entry = self._entry(directory, path, names, self._read(names[0], path))
+                if entry.draft is not None:
+                    self._check_draft(entry)
+                return entry
         if fault is not None:
             message = f"no model that is known is named '{wanted}', and models.yaml is wrong: {fault}"
             raise engine_fault(message, "MODELS_YAML_INVALID")
@@ -102,7 +113,7 @@ class Resolver:
             names = directory.names_of(path)
             reading = self._files.read(path)
             if names and (reading.metadata or directory.is_given(path)):
-                entries.append(_entry(directory, path, names, reading))
+                entries.append(self._entry(directory, path, names, reading))
         taken = {name for entry in entries for name in (entry.name, *entry.aliases)}
         paths = {entry.path for entry in entries}
         for entry in loaded:
@@ -131,17 +142,32 @@ class Resolver:
             raise engine_fault(message, "MODEL_FILE_MISSING")
         raise invalid_file(name, GGUFError(path, reading.failure))
 
+    def _check_draft(self, entry: ModelEntry) -> None:
+        """Raises `ServiceError` where the file of the entry's draft model can't be read."""
+        path, reading = entry.settings.draft_model, entry.draft
+        assert path is not None
+        assert reading is not None
+        if reading.metadata is not None:
+            return
+        if is_missing(path):
+            message = f"the file of the draft model of model '{entry.name}' is not there: {path}"
+            raise engine_fault(message, "MODEL_FILE_MISSING")
+        cause = GGUFError(path, reading.failure)
+        message = f"the file of the draft model of model '{entry.name}' can't be used: {cause}"
+        raise engine_fault(message, "MODEL_FILE_INVALID")
 
-def _entry(directory: Directory, path: Path, names: list[str], reading: Reading) -> ModelEntry:
-    return ModelEntry(
-        name=names[0],
-        aliases=tuple(names[1:]),
-        path=path,
-        settings=directory.settings_of(path),
-        metadata=reading.metadata,
-        problem=directory.problem_of(path),
-        signature=reading.signature if reading.metadata else (),
-    )
+    def _entry(self, directory: Directory, path: Path, names: list[str], reading: Reading) -> ModelEntry:
+        settings = directory.settings_of(path)
+        return ModelEntry(
+            name=names[0],
+            aliases=tuple(names[1:]),
+            path=path,
+            settings=settings,
+            metadata=reading.metadata,
+            problem=directory.problem_of(path),
+            signature=reading.signature if reading.metadata else (),
+            draft=self._files.read(settings.draft_model) if settings.draft_model else None,
+        )
 
 
 def _command_line_names(sources: ModelSources) -> Mapping[str, Path]:

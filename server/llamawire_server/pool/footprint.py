@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from llamawire_server import __version__
 from llamawire_server.config import ModelSettings, SamplingDefaults
 from llamawire_server.gguf.metadata import GGUFMetadata
+from llamawire_server.models.model_files import FileSignature
 from llamawire_server.models.resolver import ModelEntry
 from llamawire_server.pool.memory import estimate_memory
 
@@ -25,13 +26,22 @@ class LoadKey(NamedTuple):
     metadata: GGUFMetadata | None
     settings: ModelSettings
     chat_template: str | None
+    draft_inodes: tuple[int, ...] = ()
+    draft_metadata: GGUFMetadata | None = None
 
 
 def load_key(entry: ModelEntry) -> LoadKey:
     """What the entry's worker depends on: neither its names nor what only the pool and the service look at."""
     settings = dataclasses.replace(_without_stay(entry.settings), defaults=SamplingDefaults())
-    inodes = tuple(signature.inode for signature in entry.signature if signature is not None)
-    return LoadKey(entry.path, inodes, entry.metadata, settings, entry.chat_template)
+    return LoadKey(
+        entry.path,
+        _inodes(entry.signature),
+        entry.metadata,
+        settings,
+        entry.chat_template,
+        _inodes(entry.draft.signature) if entry.draft else (),
+        entry.draft.metadata if entry.draft else None,
+    )
 
 
 def fingerprint(entry: ModelEntry) -> str:
@@ -49,7 +59,10 @@ def fingerprint(entry: ModelEntry) -> str:
 
 def estimate_entry(entry: ModelEntry) -> int:
     """Bytes that a load of the model is going to take, from what its file says; 0 where that can't be read."""
-    return estimate_memory(entry.metadata, entry.settings) if entry.metadata is not None else 0
+    if entry.metadata is None:
+        return 0
+    draft = entry.draft.metadata if entry.draft is not None else None
+    return estimate_memory(entry.metadata, entry.settings, draft)
 
 
 class Footprints:
@@ -69,6 +82,10 @@ class Footprints:
         key = load_key(entry)
         earlier_key, earlier = self._measured.get(entry.path, (None, 0))
         self._measured[entry.path] = (key, max(num_bytes, earlier) if earlier_key == key else num_bytes)
+
+
+def _inodes(signatures: Iterable[FileSignature | None]) -> tuple[int, ...]:
+    return tuple(signature.inode for signature in signatures if signature is not None)
 
 
 def _without_stay(settings: ModelSettings) -> ModelSettings:

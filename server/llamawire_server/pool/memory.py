@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from llamawire_server.config import ModelSettings
 from llamawire_server.engine.context_size import context_limits
+from llamawire_server.engine.step import Limits
 from llamawire_server.gguf.metadata import GGUFMetadata
 
 _F16_BYTES = 2
@@ -25,14 +28,25 @@ _FEED_FORWARD_BUFFERS = 3
 _MOST_BYTES = 2**60
 
 
-def estimate_memory(metadata: GGUFMetadata, settings: ModelSettings) -> int:
+def estimate_memory(
+    metadata: GGUFMetadata, settings: ModelSettings, draft: GGUFMetadata | None = None
+) -> int:
     """Bytes of main memory that a worker with this model holds when it is busy.
 
     All of it is taken to be in main memory: what a GPU would take of it is known only once the model is loaded.
+    draft: of the model that guesses for this one.
     """
-    shape = metadata.shape
-    is_recurrent = shape.state_elements > 0
+    is_recurrent = metadata.shape.state_elements > 0
     limits = context_limits(settings, metadata.training_context_length, is_recurrent=is_recurrent)
+    total_bytes = _PROCESS_BYTES + _model_bytes(metadata, limits)
+    if draft is not None and limits.can_cut:
+        total_bytes += _model_bytes(draft, dataclasses.replace(limits, num_cache_slots=0, shelf_tokens=0))
+    return min(total_bytes, _MOST_BYTES)
+
+
+def _model_bytes(metadata: GGUFMetadata, limits: Limits) -> int:
+    """A model's weights, its KV cache, and what its steps take."""
+    shape = metadata.shape
     cache_tokens = -(-limits.kv_cache_tokens // _KV_BLOCK_TOKENS) * _KV_BLOCK_TOKENS
     cache_bytes = (cache_tokens + limits.shelf_tokens) * shape.cache_elements * _F16_BYTES
     state_bytes = limits.num_all_slots * shape.state_elements * _F32_BYTES
@@ -47,9 +61,5 @@ def estimate_memory(metadata: GGUFMetadata, settings: ModelSettings) -> int:
     step_bytes = batch_tokens * (token_elements * _F32_BYTES + mask_bytes)
     # A row for each sequence where it is computed, and for each slot where it is read.
     logits_bytes = (limits.num_slots + limits.num_all_slots) * metadata.vocabulary_size * _F32_BYTES
-
-    process_bytes = _PROCESS_BYTES + metadata.vocabulary_size * _VOCABULARY_TOKEN_BYTES
-    total_bytes = (
-        metadata.weights_bytes + cache_bytes + state_bytes + step_bytes + logits_bytes + process_bytes
-    )
-    return min(total_bytes, _MOST_BYTES)
+    vocabulary_bytes = metadata.vocabulary_size * _VOCABULARY_TOKEN_BYTES
+    return metadata.weights_bytes + cache_bytes + state_bytes + step_bytes + logits_bytes + vocabulary_bytes

@@ -288,7 +288,7 @@ class Pool:
             else:
                 self._slots.retire(slot)
             return
-        if entry.metadata is None:
+        if not entry.is_readable:
             entry = dataclasses.replace(slot.entry, name=entry.name, aliases=entry.aliases)
         if entry == slot.entry:
             return

@@ -20,6 +20,8 @@ from typing import Any
 from llamawire_server.chat.template import ChatTemplate, TemplateError
 from llamawire_server.engine.budget import StepTargets
 from llamawire_server.engine.engine import Engine
+from llamawire_server.engine.model_drafting import ModelDrafting
+from llamawire_server.engine.runner.draft_model import load_draft_model
 from llamawire_server.engine.runner.model import (
     GGML_LOG_LEVEL_ERROR,
     EngineLog,
@@ -43,16 +45,20 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def load(setup: WorkerSetup, outbox: Outbox) -> Desk:
     """Load the model, reporting progress and, at its end, the model's facts. Raises ModelLoadError."""
-    loaded = LoadedModel(Path(setup.path), setup.settings, EngineLog(_log_line), LoadProgress(outbox))
-    runner = LlamaRunner(loaded)
+    settings = setup.settings
+    engine_log = EngineLog(_log_line)
+    loaded = LoadedModel(Path(setup.path), settings, engine_log, LoadProgress(outbox))
+    draft_model = load_draft_model(settings.draft_model, loaded, settings.gpu_layers, engine_log)
+    runner = LlamaRunner(loaded, draft_model)
     template = _compile_template(setup.chat_template, runner.vocabulary)
     prompts = PromptBuilder(runner.vocabulary, template, runner.limits.context_length)
-    settings = setup.settings
+    targets = StepTargets(shared_seconds=settings.token_interval_seconds)
     engine = Engine(
         runner,
-        StepTargets(shared_seconds=settings.token_interval_seconds),
+        targets,
         loaded.token_seconds,
         keeps_prefixes=settings.prompt_cache,
+        draft_model=ModelDrafting(draft_model, draft_model.token_seconds, targets) if draft_model else None,
     )
     generations = Generations(
         engine,

@@ -61,8 +61,8 @@ class Generation:
             num_rejected_prediction_tokens=sum(
                 self.num_predicted_tokens - accepted for accepted in num_accepted
             ),
-            num_accepted_draft_tokens=sum(drafter.num_accepted_tokens for drafter in self.drafters),
-            num_rejected_draft_tokens=sum(drafter.num_rejected_tokens for drafter in self.drafters),
+            num_accepted_draft_tokens=sum(one.num_accepted_draft_tokens for one in self.sequences),
+            num_rejected_draft_tokens=sum(one.num_rejected_draft_tokens for one in self.sequences),
         )
 
 
@@ -215,6 +215,7 @@ class Generations:
         if reason is None:
             return [TextDelta(generation.request_id, sequence.index, text, tokens)]
         generation.unfinished.discard(sequence)
+        sequence.settle()
         generation.drafters[sequence.index].end(len(sequence.tokens))
         events: list[Event] = [TextDelta(generation.request_id, sequence.index, text, tokens, reason.value)]
         if not generation.unfinished:

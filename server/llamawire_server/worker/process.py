@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
@@ -72,14 +74,20 @@ class WorkerProcess:
         *,
         on_progress: Callable[[float], None],
         hang_seconds: float,
+        draft_file: ModelFile | None = None,
     ) -> WorkerProcess:
         """Spawn a worker and wait until its model is loaded.
 
+        draft_file: that of the settings' draft model.
         on_progress: called with the share loaded. hang_seconds: a worker that was stopped for so long is killed.
         Raises StartError; cancelling it ends the process.
         """
         ours, theirs = socket.socketpair()
-        held = [] if file.descriptor is None else [file.descriptor]
+        files = [file]
+        if draft_file is not None:
+            files.append(draft_file)
+            settings = dataclasses.replace(settings, draft_model=Path(draft_file.name))
+        held = [each.descriptor for each in files if each.descriptor is not None]
         # What has begun is ended in the opposite order, wherever starting stops.
         async with contextlib.AsyncExitStack() as undo:
             undo.callback(ours.close)
@@ -101,7 +109,7 @@ class WorkerProcess:
             undo.callback(writer.close)
             writer.write(frame(WorkerSetup(file.name, settings, chat_template)))
             with LoadWatch(process.pid, hang_seconds, process.kill):
-                facts = await _wait_until_loaded(process, reader, on_progress, file)
+                facts = await _wait_until_loaded(process, reader, on_progress, files)
             undo.pop_all()
         return cls(process, reader, writer, facts)
 
@@ -162,7 +170,7 @@ async def _wait_until_loaded(
     process: asyncio.subprocess.Process,
     reader: asyncio.StreamReader,
     on_progress: Callable[[float], None],
-    file: ModelFile,
+    files: list[ModelFile],
 ) -> Loaded:
     while (body := await read_frame(reader)) is not None:
         report = _decoder.decode(body)
@@ -171,10 +179,18 @@ async def _wait_until_loaded(
         elif isinstance(report, Loaded):
             return report
         elif isinstance(report, LoadFailed):
-            raise StartError(report.message.replace(file.name, str(file.path)))
+            raise StartError(_with_paths(report.message, files))
     exit_code = await process.wait()
     # Who was killed may have been in somebody's way; a fault would come again.
     raise StartError(f"the worker {_describe_end(exit_code)}", may_pass=-exit_code in _OUTSIDE)
+
+
+def _with_paths(message: str, files: list[ModelFile]) -> str:
+    """The message, with the files called as everybody else calls them."""
+    # One name may be how another begins.
+    for file in sorted(files, key=lambda file: len(file.name), reverse=True):
+        message = message.replace(file.name, str(file.path))
+    return message
 
 
 _decoder: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)

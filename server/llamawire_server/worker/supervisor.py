@@ -40,6 +40,13 @@ class Launch:
     observer: WorkerObserver
     policy: WorkerSettings
     load_timeout_seconds: float
+    draft_file: ModelFile | None = None
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.file.close()
+        if self.draft_file is not None:
+            self.draft_file.close()
 
     async def start(self) -> WorkerProcess:
         """A process with its model loaded. Raises StartError."""
@@ -49,6 +56,7 @@ class Launch:
             self.chat_template,
             on_progress=self.observer.note_progress,
             hang_seconds=self.policy.hang_seconds,
+            draft_file=self.draft_file,
         )
         try:
             return await within(self.load_timeout_seconds, process, WorkerProcess.kill)
@@ -86,12 +94,14 @@ class Supervisor:
 
         Raises ServiceError where the model can't be loaded; cancelling it ends the process.
         """
-        file = ModelFile(path)
-        launch = Launch(file, settings, chat_template, observer, policy, load_timeout_seconds)
+        draft_file = ModelFile(settings.draft_model) if settings.draft_model is not None else None
+        launch = Launch(
+            ModelFile(path), settings, chat_template, observer, policy, load_timeout_seconds, draft_file
+        )
         try:
             return cls(launch, await cls._first_process(launch))
         except BaseException:
-            file.close()
+            launch.close()
             raise
 
     @staticmethod
@@ -186,7 +196,7 @@ class Supervisor:
                 await self._process.kill()
             self._give_up("could not be looked after")
         finally:
-            self._launch.file.close()
+            self._launch.close()
 
     async def _be_there(self, process: WorkerProcess) -> None:
         """At each death, until the worker is stopped or given up."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from draft_cells import DraftCells
 from sampling import GREEDY
 
 from llamawire_server.engine.budget import PromptBudget, StepTargets
 from llamawire_server.engine.engine import CacheFullError, DecodeError, Engine
+from llamawire_server.engine.model_drafting import ModelDrafting
 from llamawire_server.engine.sequence import FinishReason, Sequence
 from llamawire_server.engine.step import Limits, Move, Slice
 
@@ -102,6 +104,29 @@ def test_a_sequence_that_is_ended_from_outside_computes_nothing_more() -> None:
     assert engine.run(engine.schedule()) == []
     assert not engine.has_work
     assert runner.forgotten == [stopped]
+
+
+def test_the_draft_model_guesses_and_learns_who_has_ended() -> None:
+    class Forgetful(ModelDrafting):
+        def forget(self, sequence: Sequence) -> None:
+            super().forget(sequence)
+            forgotten.append(sequence)
+
+    forgotten: list[Sequence] = []
+    runner = FakeRunner()
+    cells = DraftCells(runner.limits, lambda held: 7)
+    engine = Engine(runner, draft_model=Forgetful(cells, 1e-6, clock=cells.clock))
+    short, long, stopped = sequence(1), sequence(2, max_tokens=40), sequence(3, max_tokens=40)
+    for one in (short, long, stopped):
+        engine.add([one])
+    steps = [engine.schedule()]
+    while stopped.num_output_tokens < 5:
+        engine.run(steps[-1])
+        steps.append(engine.schedule())
+    assert forgotten == [short]
+    assert any(piece.draft for step in steps for piece in step.slices)
+    engine.finish(stopped, FinishReason.STOP)
+    assert forgotten == [short, stopped]
 
 
 def test_the_prompt_budget_follows_the_measured_speed() -> None:

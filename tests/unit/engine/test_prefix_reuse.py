@@ -13,7 +13,7 @@ from sampling import GREEDY
 
 from llamawire_server.engine.scheduler import Scheduler
 from llamawire_server.engine.sequence import FinishReason, Sequence
-from llamawire_server.engine.step import Limits
+from llamawire_server.engine.step import Draft, Limits
 
 LIMITS = Limits(num_slots=4, kv_cache_tokens=400, context_length=200, batch_tokens=64, num_cache_slots=4)
 SYSTEM = list(range(1, 61))
@@ -200,13 +200,17 @@ def test_a_memory_that_cannot_be_cut_is_shared_where_prompts_part() -> None:
 class Guess:
     """Guesses that are right mostly."""
 
-    def draft(self, sequence: Sequence, most: int, num_step_tokens: int) -> tuple[int, ...]:
-        guessed: list[int] = []
-        for _ in range(min(most, len(sequence.tokens) % 4)):
-            guessed.append(next_token([*sequence.tokens, *guessed]))
-        if len(sequence.tokens) % 3 == 0 and guessed:
-            guessed[-1] += 1
-        return tuple(guessed)
+    def drafts(self, decoding: list[tuple[Sequence, int]], room: int) -> list[Draft]:
+        drafts = []
+        for sequence, most in decoding:
+            guessed: list[int] = []
+            for _ in range(min(most, room, len(sequence.tokens) % 4)):
+                guessed.append(next_token([*sequence.tokens, *guessed]))
+            if len(sequence.tokens) % 3 == 0 and guessed:
+                guessed[-1] += 1
+            room -= len(guessed)
+            drafts.append(Draft(tuple(guessed)))
+        return drafts
 
 
 prompts = st.tuples(

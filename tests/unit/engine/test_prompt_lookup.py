@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from sampling import GREEDY
 
 from llamawire_server.engine.prompt_lookup import PromptLookup
+from llamawire_server.engine.sequence import Sequence
 
 
 def test_what_followed_the_same_tokens_the_last_time_is_guessed() -> None:
@@ -52,44 +54,31 @@ def test_a_prediction_that_repeats_itself_is_followed_forward() -> None:
     assert lookup.draft(tokens, 1) == [60]
 
 
-def test_bad_guesses_stop_for_ever_longer_and_good_ones_begin_again() -> None:
+def test_guessing_pauses_where_it_was_wrong() -> None:
     lookup = PromptLookup()
-    pauses, now = [], 100
-    for _ in range(7):
-        assert lookup.acceptance(now) > 0.5
-        begun = now
-        while lookup.acceptance(now):
-            lookup.note(4, 0, now)
-        while not lookup.acceptance(now):
-            now += 1
-        pauses.append(now - begun)
-    assert pauses == [16, 32, 64, 128, 256, 512, 512]
-    lookup.note(4, 4, now)
-    lookup.note(8, 1, now)
-    assert lookup.acceptance(now) > 0, "one mistake after so much that was right"
-    for _ in range(9):
-        lookup.note(8, 0, now)
-    assert lookup.acceptance(now) == 0
-    assert lookup.acceptance(now + 512) > 0
+    assert lookup.acceptance(100) > 0
+    lookup.note(8, 0, 100)
+    assert lookup.acceptance(100) == 0
+    assert lookup.acceptance(200) > 0
 
 
-def test_guesses_are_counted() -> None:
-    lookup = PromptLookup()
-    lookup.note(8, 3, 100)
-    lookup.note(2, 2, 100)
-    assert (lookup.num_accepted_tokens, lookup.num_rejected_tokens) == (5, 5)
-
-
-def test_what_was_guessed_beyond_the_end_of_the_answer_is_no_part_of_it() -> None:
+def test_what_was_predicted_beyond_the_end_of_the_answer_is_no_part_of_it() -> None:
     lookup, tokens = PromptLookup([5, 6, 7, 8]), [1, 2]
-    lookup.note(4, 4, 2 + 4 + 1)
     answer(lookup, tokens, [5, 6, 7, 8, 9])
-    assert (lookup.num_predicted_tokens, lookup.num_accepted_tokens) == (4, 4)
+    assert lookup.num_predicted_tokens == 4
     lookup.end(5)
     assert lookup.num_predicted_tokens == 3
-    assert (lookup.num_accepted_tokens, lookup.num_rejected_tokens) == (3, 1)
     lookup.end(5)
-    assert (lookup.num_accepted_tokens, lookup.num_rejected_tokens) == (3, 1)
+    assert lookup.num_predicted_tokens == 3
+
+
+def test_what_was_guessed_right_beyond_the_end_of_the_answer_counts_as_rejected() -> None:
+    one = Sequence(1, 0, [1, 2], 2, 10, GREEDY)
+    one.note_draft(5, 4)
+    one.tokens += [5, 6, 7]
+    for _ in range(2):
+        one.settle()
+        assert (one.num_accepted_draft_tokens, one.num_rejected_draft_tokens) == (3, 2)
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=60), st.integers(1, 8))

@@ -180,6 +180,45 @@ class TestModelsYaml:
         assert error.reason == "MODEL_FILE_MISSING"
         assert str(tmp_path / "sub" / "a.gguf") in error.message
 
+    def test_a_draft_model_belongs_to_its_entry(self, make_resolver, write_model):
+        write_model("a.gguf")
+        path = write_model("draft.gguf", name="Small")
+        resolver = make_resolver(yaml="a: {path: a.gguf, draft_model: draft.gguf}\n")
+
+        before = resolver.resolve("a")
+        assert before.is_readable
+        assert before.draft.metadata.display_name == "Small"
+
+        path.write_bytes(path.read_bytes()[:-1])
+        (broken,) = resolver.entries()
+        assert broken.metadata == before.metadata
+        assert not broken.is_readable
+
+        write_model("draft.gguf", name="Another")
+        (after,) = resolver.entries()
+        assert after.is_readable
+        assert after != before
+
+    def test_a_missing_draft_model(self, make_resolver, write_model, tmp_path, refusal):
+        write_model("a.gguf")
+        error = refusal(make_resolver(yaml="a: {path: a.gguf, draft_model: b.gguf}\n"), "a")
+
+        assert error.condition is Condition.ENGINE
+        assert error.reason == "MODEL_FILE_MISSING"
+        path = tmp_path / "b.gguf"
+        assert error.message == f"the file of the draft model of model 'a' is not there: {path}"
+
+    def test_a_draft_model_of_no_use(self, make_resolver, write_model, refusal):
+        write_model("a.gguf")
+        path = write_model("b.gguf")
+        path.write_bytes(path.read_bytes()[:-1])
+
+        error = refusal(make_resolver(yaml="a: {path: a.gguf, draft_model: b.gguf}\n"), "a")
+
+        assert error.reason == "MODEL_FILE_INVALID"
+        assert "the draft model of model 'a' can't be used" in error.message
+        assert f"{path}: ends 1 bytes too early" in error.message
+
     def test_a_missing_file_is_not_sought_elsewhere(self, make_resolver, write_model, refusal):
         write_model("models/qwen.gguf")
 

@@ -8,7 +8,7 @@ import pytest
 from pool_fakes import METADATA, estimate, path_of, size
 
 from llamawire_server.config import ModelSettings, SamplingDefaults
-from llamawire_server.models.model_files import FileSignature
+from llamawire_server.models.model_files import FileSignature, Reading
 from llamawire_server.models.resolver import ModelEntry
 from llamawire_server.pool.footprint import Footprints, estimate_entry, fingerprint, load_key
 from llamawire_server.pool.memory import estimate_memory
@@ -44,6 +44,20 @@ def test_another_file_in_the_same_place_needs_another_worker() -> None:
     assert load_key(first) != load_key(second)
     touched = dataclasses.replace(first, signature=(FileSignature(1, 256, 1, 5),))
     assert load_key(touched) == load_key(first), "who may read it is no part of it"
+
+
+def test_another_draft_model_needs_another_worker_and_room_of_its_own() -> None:
+    first, second, changed = (
+        dataclasses.replace(
+            with_settings(draft_model=path_of("draft")),
+            draft=Reading(
+                (FileSignature(inode, 256, 1, 1),), dataclasses.replace(METADATA, modified_ns=modified_ns)
+            ),
+        )
+        for inode, modified_ns in ((1, 1), (2, 1), (1, 2))
+    )
+    assert len({load_key(entry) for entry in (ENTRY, first, second, changed)}) == 4
+    assert estimate_entry(first) > estimate_entry(ENTRY)
 
 
 def test_defaults_change_answers_and_no_worker() -> None:

@@ -67,6 +67,16 @@ def test_each_sequence_of_a_recurrent_model_takes_its_state_and_that_of_one_that
     assert three - two == (2 * 1_000_000 + 3 * 128_256) * 4
 
 
+def test_a_draft_model_takes_its_weights_and_as_many_tokens_of_cache() -> None:
+    small = replace(LLAMA_8B, weights_bytes=10**9, shape=replace(LLAMA_8B.shape, cache_elements=1000))
+    with_draft = estimate_memory(LLAMA_8B, ModelSettings(), small)
+    rest = with_draft - estimate_memory(LLAMA_8B, ModelSettings()) - 10**9 - 16_384 * 1000 * 2
+    assert 100 * MEBIBYTE < rest < 250 * MEBIBYTE, "its steps and its vocabulary, and no process of its own"
+    recurrent = replace(LLAMA_8B, shape=replace(LLAMA_8B.shape, state_elements=1_000_000))
+    alone, beside = (estimate_memory(recurrent, ModelSettings(), draft) for draft in (None, small))
+    assert beside == alone, "it is of no use there, and not loaded"
+
+
 def test_the_parts_of_a_step_do_not_grow_beyond_the_context() -> None:
     short = estimate_memory(LLAMA_8B, ModelSettings(parallel=1, context_length=256))
     longer = estimate_memory(LLAMA_8B, ModelSettings(parallel=1, context_length=512))

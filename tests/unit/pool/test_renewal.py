@@ -20,6 +20,7 @@ from pool_fakes import (
 )
 
 from llamawire_server.config import ModelSettings, SamplingDefaults
+from llamawire_server.models.model_files import FileSignature, Reading
 from llamawire_server.pool.pool import State
 
 MANY_SECONDS = 1000.0
@@ -40,6 +41,11 @@ def change_settings(resolver: StubResolver) -> None:
     resolver.add("a", aliases=("b",), settings=ModelSettings(context_length=64))
 
 
+def change_draft(resolver: StubResolver) -> None:
+    entry = resolver.resolve("a")
+    resolver.put(dataclasses.replace(entry, draft=Reading((FileSignature(7, 1, 1, 1),), entry.metadata)))
+
+
 def change_template(resolver: StubResolver) -> None:
     entry = resolver.resolve("a")
     assert entry.metadata is not None
@@ -50,7 +56,7 @@ def change_template(resolver: StubResolver) -> None:
     )
 
 
-@pytest.mark.parametrize("change", [change_file, change_settings, change_template])
+@pytest.mark.parametrize("change", [change_file, change_settings, change_template, change_draft])
 async def test_a_model_that_changed_is_loaded_anew_while_the_old_one_finishes(
     run_pool: RunPool, resolver: StubResolver, change: Callable[[StubResolver], None]
 ) -> None:
@@ -213,6 +219,15 @@ async def test_a_file_that_can_not_be_read_just_now_ends_nothing(
         assert kept.entry == dataclasses.replace(lease.entry, aliases=("c",))
         pool.renew(resolver.entries())
         assert (await use(pool, "b")).worker is lease.worker
+        assert workers.num_starts["a"] == 1
+
+
+async def test_neither_does_a_draft_models_file(run_pool: RunPool, resolver: StubResolver) -> None:
+    change_draft(resolver)
+    async with run_pool() as (pool, workers):
+        lease = await use(pool, "a")
+        pool.renew([dataclasses.replace(lease.entry, draft=Reading((None,), None, "is not there"))])
+        assert (await use(pool, "a")).worker is lease.worker
         assert workers.num_starts["a"] == 1
 
 

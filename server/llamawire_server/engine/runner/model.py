@@ -79,27 +79,14 @@ class LoadedModel:
 
         Raises ModelLoadError.
         """
-        engine_log.clear()
-        llama_cpp.llama_backend_init()
-        parameters = llama_cpp.llama_model_default_params()
-        parameters.n_gpu_layers = settings.gpu_layers
-
-        def report(share: float, _user_data: object) -> bool:
-            return progress(share)
-
-        callback: Any = llama_cpp.llama_progress_callback(report)
-        parameters.progress_callback = callback
-        model = llama_cpp.llama_model_load_from_file(os.fsencode(path), parameters)
-        if not model:
-            raise ModelLoadError(engine_log.last_errors() or "llama.cpp could not load the file")
-        self.model = model
+        self.path = path
+        self.model = model = open_model(path, settings.gpu_layers, engine_log, progress)
         self.vocabulary = llama_cpp.llama_model_get_vocab(model)
         self.facts = self._read_facts()
         self.threads = settings.threads or usable_cores()
         self.limits, self.context = self._create_context(settings, engine_log)
         release_mapped_files()  # what is not needed any more; the rest comes back with the next line
-        self._decode_one()
-        self.token_seconds = min(self._decode_one() for _ in range(3))  # others may want the cores just now
+        self.token_seconds = warm_up(self.context, self.vocabulary)
         """How long the model computes a token by itself."""
         if self.limits.shelf_tokens:
             self.limits = dataclasses.replace(self.limits, idle_tokens=self._idle_tokens())
@@ -116,39 +103,74 @@ class LoadedModel:
             vocabulary_size=llama_cpp.llama_vocab_n_tokens(self.vocabulary),
         )
 
-    def _decode_one(self) -> float:
-        """Decode a token, for nothing; gives how long it took, in seconds.
-
-        Weights are mapped, and the first request should not wait for the disk.
-        A build that this CPU can't run dies here, while the model loads, and not under somebody's request.
-        """
-        token = llama_cpp.llama_vocab_bos(self.vocabulary)
-        tokens = (llama_cpp.llama_token * 1)(max(token, 0))
-        llama_cpp.llama_set_warmup(self.context, True)  # all experts of a mixture, not only the chosen ones
-        started = time.monotonic()
-        code = llama_cpp.llama_decode(self.context, llama_cpp.llama_batch_get_one(tokens, 1))
-        seconds = time.monotonic() - started
-        llama_cpp.llama_set_warmup(self.context, False)
-        if code != 0:
-            raise ModelLoadError(f"llama.cpp could not compute with the model: llama_decode returned {code}")
-        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self.context), False)
-        return seconds
-
     def _create_context(self, settings: ModelSettings, engine_log: EngineLog) -> tuple[Limits, Any]:
         is_recurrent = llama_cpp.llama_model_is_recurrent(self.model) or llama_cpp.llama_model_is_hybrid(
             self.model
         )
         limits = context_limits(settings, self.facts.training_context_length, is_recurrent=bool(is_recurrent))
-        parameters = llama_cpp.llama_context_default_params()
-        parameters.n_ctx = limits.kv_cache_tokens
-        parameters.n_batch = parameters.n_ubatch = limits.batch_tokens
-        parameters.n_seq_max = limits.num_all_slots + bool(limits.shelf_tokens)  # the runner's own
-        parameters.n_threads = parameters.n_threads_batch = self.threads
-        parameters.no_perf = True
-        # One cache for all sequences: room goes where it is needed, and a prefix can be shared at any length.
-        # Separate streams decode unrelated sequences up to 13 % faster (8 of 640 tokens), and could do neither.
-        parameters.kv_unified = True
-        context = llama_cpp.llama_init_from_model(self.model, parameters)
-        if not context:
-            raise ModelLoadError(engine_log.last_errors() or "llama.cpp could not create a context")
-        return limits, context
+        num_sequences = limits.num_all_slots + bool(limits.shelf_tokens)  # the runner's own
+        return limits, create_context(self.model, limits, num_sequences, self.threads, engine_log)
+
+
+def open_model(path: Path, gpu_layers: int, engine_log: EngineLog, progress: Callable[[float], bool]) -> Any:
+    """llama.cpp's model of the file. `progress` is called with the share loaded; False from it stops the load.
+
+    Raises ModelLoadError.
+    """
+    engine_log.clear()
+    llama_cpp.llama_backend_init()
+    parameters = llama_cpp.llama_model_default_params()
+    parameters.n_gpu_layers = gpu_layers
+
+    def report(share: float, _user_data: object) -> bool:
+        return progress(share)
+
+    callback: Any = llama_cpp.llama_progress_callback(report)
+    parameters.progress_callback = callback
+    model = llama_cpp.llama_model_load_from_file(os.fsencode(path), parameters)
+    if not model:
+        raise ModelLoadError(engine_log.last_errors() or "llama.cpp could not load the file")
+    return model
+
+
+def create_context(
+    model: Any, limits: Limits, num_sequences: int, num_threads: int, engine_log: EngineLog
+) -> Any:
+    """A context for the model, with one KV cache for so many sequences. Raises ModelLoadError."""
+    parameters = llama_cpp.llama_context_default_params()
+    parameters.n_ctx = limits.kv_cache_tokens
+    parameters.n_batch = parameters.n_ubatch = limits.batch_tokens
+    parameters.n_seq_max = num_sequences
+    parameters.n_threads = parameters.n_threads_batch = num_threads
+    parameters.no_perf = True
+    # One cache for all sequences: room goes where it is needed, and a prefix can be shared at any length.
+    # Separate streams decode unrelated sequences up to 13 % faster (8 of 640 tokens), and could do neither.
+    parameters.kv_unified = True
+    context = llama_cpp.llama_init_from_model(model, parameters)
+    if not context:
+        raise ModelLoadError(engine_log.last_errors() or "llama.cpp could not create a context")
+    return context
+
+
+def warm_up(context: Any, vocabulary: Any) -> float:
+    """Decode a token a few times, for nothing; gives how many seconds it takes.
+
+    Weights are mapped, and the first request should not wait for the disk. A build that this CPU can't run dies here,
+    while the model loads, and not under somebody's request. Raises ModelLoadError.
+    """
+    _decode_one(context, vocabulary)
+    return min(_decode_one(context, vocabulary) for _ in range(3))  # others may want the cores just now
+
+
+def _decode_one(context: Any, vocabulary: Any) -> float:
+    token = llama_cpp.llama_vocab_bos(vocabulary)
+    tokens = (llama_cpp.llama_token * 1)(max(token, 0))
+    llama_cpp.llama_set_warmup(context, True)  # all experts of a mixture, not only the chosen ones
+    started = time.monotonic()
+    code = llama_cpp.llama_decode(context, llama_cpp.llama_batch_get_one(tokens, 1))
+    seconds = time.monotonic() - started
+    llama_cpp.llama_set_warmup(context, False)
+    if code != 0:
+        raise ModelLoadError(f"llama.cpp could not compute with the model: llama_decode returned {code}")
+    llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), False)
+    return seconds

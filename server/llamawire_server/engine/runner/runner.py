@@ -11,9 +11,11 @@ import llama_cpp
 import numpy as np
 
 from llamawire_server.engine.engine import CacheFullError, DecodeError
+from llamawire_server.engine.runner.batch import Batch
 from llamawire_server.engine.runner.batch_sampling import BatchSampling
 from llamawire_server.engine.runner.batches import Piece, batches
 from llamawire_server.engine.runner.cells import Cells
+from llamawire_server.engine.runner.draft_model import DraftModel
 from llamawire_server.engine.runner.model import LoadedModel
 from llamawire_server.engine.runner.sampler import Logits, Sampler
 from llamawire_server.engine.runner.threads import ThreadCount
@@ -27,10 +29,12 @@ log = logging.getLogger(__name__)
 class LlamaRunner:
     """Owns a model's context. Every call comes from one thread."""
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    def __init__(self, loaded: LoadedModel, draft_model: DraftModel | None = None) -> None:
+        """draft_model: guesses for this model, with as many threads."""
         self.vocabulary = Vocabulary(loaded.vocabulary)
         self._limits = loaded.limits
         self._context = loaded.context
+        self._draft_model = draft_model
         self._cells = Cells(loaded.context, loaded.limits)
         self._batch = Batch(loaded.limits.batch_tokens)
         self._threads = ThreadCount(loaded.threads, self._set_threads)
@@ -98,6 +102,8 @@ class LlamaRunner:
     def _set_threads(self, count: int) -> None:
         log.debug("computing with %d threads", count)
         llama_cpp.llama_set_n_threads(self._context, count, count)
+        if self._draft_model is not None:
+            self._draft_model.set_threads(count)
 
     def _sampler(self, sequence: Sequence) -> Sampler:
         sampler = self._samplers.get(sequence)
@@ -117,45 +123,3 @@ class LlamaRunner:
             memory = (ctypes.c_float * self.vocabulary.size).from_address(address)
             row = self._rows[address] = np.ctypeslib.as_array(memory)
         return row
-
-
-class Batch:
-    """A llama_batch whose arrays are numpy's, so that a prompt's slice is one assignment, not a loop."""
-
-    def __init__(self, size: int) -> None:
-        self._tokens = np.zeros(size, np.int32)
-        self._positions = np.zeros(size, np.int32)
-        self._slot_counts = np.ones(size, np.int32)
-        self._slots = np.zeros(size, np.int32)
-        self._outputs = np.zeros(size, np.int8)
-        # llama.cpp wants an array of slots for each token: here every one is a place in one array.
-        first = self._slots.ctypes.data
-        self._slot_pointers = np.arange(first, first + 4 * size, 4, dtype=np.uintp)
-        self.struct = llama_cpp.llama_batch(
-            n_tokens=0,
-            token=self._tokens.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
-            embd=None,
-            pos=self._positions.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
-            n_seq_id=self._slot_counts.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
-            seq_id=self._slot_pointers.ctypes.data_as(ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))),
-            logits=self._outputs.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
-        )
-
-    def fill(self, pieces: list[Piece]) -> list[tuple[Slice, int]]:
-        """Lay the pieces out; gives the slices that sample here, each with the number of the first token to sample
-        from: that before its draft."""
-        outputs: list[tuple[Slice, int]] = []
-        at = 0
-        for whole, start, stop in pieces:
-            end = at + stop - start
-            self._tokens[at:end] = whole.tokens[start - whole.start : stop - whole.start]
-            self._positions[at:end] = range(start, stop)
-            self._slots[at:end] = whole.slot
-            self._outputs[at:end] = 0
-            if whole.samples and stop == whole.start + whole.num_tokens:
-                first = end - 1 - len(whole.draft)
-                self._outputs[first:end] = 1
-                outputs.append((whole, first))
-            at = end
-        self.struct.n_tokens = at
-        return outputs

@@ -1,0 +1,33 @@
+"""How long steps take, as was seen."""
+
+from __future__ import annotations
+
+import pytest
+
+from llamawire_server.engine.step_times import StepTimes
+
+
+def test_step_times_are_learnt_and_never_fall_with_more_tokens() -> None:
+    times = StepTimes(1.0)
+    assert times.seconds(9) == pytest.approx(5.0), "before anything is known"
+    for _ in range(50):
+        times.observe(1, 2.0)
+        times.observe(8, 3.0)
+    assert times.seconds(1) == pytest.approx(2.0, rel=0.01)
+    assert times.seconds(8) == pytest.approx(3.0, rel=0.01)
+    for _ in range(50):
+        times.observe(4, 9.0)
+    assert times.seconds(8) >= times.seconds(4)
+    times.observe(500, 100.0)
+    assert times.seconds(63) < 100
+
+
+def test_what_was_slow_once_is_tried_again() -> None:
+    times = StepTimes(1.0)
+    times.observe(32, 1000.0)
+    for _ in range(400):
+        times.observe(1, 1.0)
+    assert times.seconds(32) == pytest.approx(1000.0)
+    for _ in range(200):
+        times.observe(1, 1.0)
+    assert times.seconds(32) < 20
