@@ -42,6 +42,12 @@ def lasting(answer: chat_pb2.ChatCompletion) -> chat_pb2.ChatCompletion:
     common.CopyFrom(answer)
     for name in ("id", "created", "timings"):
         common.ClearField(name)  # type: ignore[arg-type]
+    # What the first one computes, the others find.
+    usage = common.usage
+    assert usage.prompt_cache_hit_tokens + usage.prompt_cache_miss_tokens == usage.prompt_tokens
+    assert usage.prompt_cache_hit_tokens == usage.prompt_tokens_details.cached_tokens
+    for name in ("prompt_cache_hit_tokens", "prompt_cache_miss_tokens", "prompt_tokens_details"):
+        usage.ClearField(name)  # type: ignore[arg-type]
     return common
 
 
