@@ -145,13 +145,14 @@ def launch(
     return RunningServer(process, addresses["grpc"], addresses["http"], log_file)
 
 
-def one_thread(folder: Path, model_file: Path) -> tuple[str, ...]:
-    """Arguments for a server that computes with one thread.
+def one_thread(folder: Path, model_file: Path, *settings: str) -> tuple[str, ...]:
+    """Arguments for a server that computes with one thread. settings: more lines of the model's entry.
 
     llama.cpp's threads wait for each other at barriers: on a busy machine two can be ten times as slow as one.
     """
     catalog = folder / "models.yaml"
-    catalog.write_text(f"smollm2:\n  path: {model_file}\n  threads: 1\n")
+    lines = [f"path: {model_file}", "threads: 1", *settings]
+    catalog.write_text("smollm2:\n" + "".join(f"  {line}\n" for line in lines))
     return ("--models-yaml", str(catalog))
 
 
