@@ -138,7 +138,8 @@ def test_the_same_question_at_once_is_computed_once(server: RunningServer) -> No
     hits = sorted(answer.usage.prompt_cache_hit_tokens for answer in answers)
     num_tokens = answers[0].usage.prompt_tokens
     assert hits[0] < num_tokens / 2, "nobody had asked it before"
-    assert hits[1:] == [num_tokens - 1] * 3
+    # Nobody waits for a handful of tokens that are just being computed.
+    assert all(num_tokens - 16 < hit < num_tokens for hit in hits[1:])
 
 
 def test_eight_callers_with_one_system_prompt_compute_it_once(server: RunningServer) -> None:

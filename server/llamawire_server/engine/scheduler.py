@@ -18,6 +18,10 @@ from llamawire_server.engine.prefix_tree import common_length
 from llamawire_server.engine.sequence import TILE_TOKENS, Awaited, FinishReason, Prefill, Sequence
 from llamawire_server.engine.step import Draft, Limits, Slice, Step
 
+# A long prompt gets so many tokens of each step, whatever the budget: each step looks at all that there is of it, and
+# with half as many it takes a quarter longer.
+LEAST_WIDE_TOKENS = 2 * TILE_TOKENS
+
 # Cells that must stay free for each decoding sequence when another prompt is admitted: without them a new
 # prompt would be preempted again within a few steps.
 HEADROOM_TOKENS = 16
@@ -91,7 +95,7 @@ class Scheduler:
         self._line_up(Prefill(list(sequences)))
 
     def schedule(self, prompt_budget: int, speculation: Speculation | None = None) -> Step:
-        """The next step. At most `prompt_budget` of its tokens belong to prompts.
+        """The next step. At most `prompt_budget` of its tokens belong to prompts, or a little more to long ones.
 
         speculation: says how many tokens are to be guessed; without it, none are.
         """
@@ -100,6 +104,8 @@ class Scheduler:
         self._admit()
         if speculation is not None and self.limits.can_cut and self._decoding and not self._prefilling:
             self._draft(step, speculation)
+        if any(entry.leader.num_computed_tokens < entry.leader.num_wide_tokens for entry in self._prefilling):
+            prompt_budget = max(prompt_budget, LEAST_WIDE_TOKENS)
         budget = min(prompt_budget, self.limits.batch_tokens - step.num_tokens)
         for prefill, length in self._shares(budget):
             is_last = length == prefill.leader.num_pending_tokens

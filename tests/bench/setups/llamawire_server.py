@@ -51,7 +51,7 @@ async def llamawire_server(settings: ModelSettings, folder: Path) -> AsyncIterat
 def _write_catalog(settings: ModelSettings, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     catalog = folder / "models.yaml"
-    # One file has one set of settings.
+    # One file has one set of settings. The copy leaves memory before it is measured.
     plain_file = folder / f"plain-{settings.model_file.name}"
     shutil.copyfile(settings.model_file, plain_file)
     entry = (
@@ -61,7 +61,7 @@ def _write_catalog(settings: ModelSettings, folder: Path) -> Path:
     )
     catalog.write_text(
         f"{MODEL}:\n  path: {settings.model_file}\n{entry}"
-        f"{PLAIN_MODEL}:\n  path: {plain_file}\n{entry}  prompt_lookup: false\n"
+        f"{PLAIN_MODEL}:\n  path: {plain_file}\n{entry}  prompt_lookup: false\n  keep_alive: 5\n"
     )
     return catalog
 
