@@ -96,6 +96,25 @@ def test_llama_cpp_is_imported_by_the_runner_and_the_probe_only() -> None:
     assert allowed, "the runner does"
 
 
+def test_llguidance_is_imported_where_a_grammar_is_read_and_where_it_meets_the_tokens() -> None:
+    importers = {
+        name for name, found in IMPORTS.items() if any(is_in(other, "llguidance") for other in found)
+    }
+    readers = {name for name in importers if is_in(name, "llamawire_server.chat")}
+    assert readers == {"llamawire_server.chat.grammar"}
+    assert all(is_in(name, "llamawire_server.engine.runner") for name in importers - readers)
+    for name in readers:
+        assert not [
+            other for other in IMPORTS[name] if other.endswith("LLTokenizer") or "llguidance.llama" in other
+        ]
+
+
+def test_reading_the_types_of_a_grammar_loads_no_compiler() -> None:
+    tree = ast.parse(SERVER["llamawire_server.chat.grammar"].read_text())
+    at_the_top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert not any("llguidance" in ast.unparse(node) for node in at_the_top), "the server reads them, too"
+
+
 def test_the_client_never_imports_the_server() -> None:
     for name in CLIENT:
         assert not [other for other in IMPORTS[name] if is_in(other, "llamawire_server")], name

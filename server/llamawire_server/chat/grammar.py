@@ -1,0 +1,172 @@
+"""What an answer's text must be, as a grammar: JSON schemas, expressions and grammars of callers in one language.
+
+That language is llguidance's dialect of Lark's. No tokenizer is needed here: what its tokens make of a grammar is the
+engine's matter.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from typing import Any, Literal, NoReturn
+
+import msgspec
+
+from llamawire_server.chat.schema.adaptation import adapt, as_written
+from llamawire_server.chat.schema.document import Document
+from llamawire_server.chat.schema.fault import find_fault
+from llamawire_server.grammar_errors import GrammarError, grammar_error
+from llamawire_server.grammar_limits import MAX_CHARACTERS, PARSER_LIMITS
+
+__all__ = ["Grammar", "GrammarError", "json_rule", "to_lark"]
+
+# Between the parts of a value there is at most what pretty printing needs: a model that may write any amount of white
+# space may write nothing else.
+_OPTIONS = {"whitespace_pattern": r"[ \t]{1,2}|\r?\n[ \t]{0,40}"}
+
+# GBNF's escapes, of characters by their number; and all others, which are to be passed over.
+_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|.)", re.DOTALL)
+
+
+class Grammar(msgspec.Struct, frozen=True):
+    """What the whole text of an answer must be."""
+
+    kind: Literal["json_object", "json_schema", "gbnf", "lark", "regex"]
+    text: str = ""
+    """The schema as JSON, the grammar, the expression. A `json_object` has none: any object will do."""
+
+
+@functools.lru_cache(maxsize=32)
+def to_lark(grammar: Grammar) -> str:
+    """A grammar whose rule `start` is all that the text may be.
+
+    Raises GrammarError, with the place, for what can't be read, can't be enforced or is too large.
+    """
+    if len(grammar.text) > MAX_CHARACTERS:
+        raise GrammarError(f"it has {len(grammar.text)} characters; at most {MAX_CHARACTERS} are taken")
+    if grammar.kind == "json_object":
+        return f"start: {json_rule({'type': 'object'})}\n"
+    if grammar.kind == "json_schema":
+        return f"start: {json_rule(_parsed(grammar.text))}\n"
+    if grammar.kind == "gbnf":
+        lark = _from_gbnf(grammar.text)
+    elif grammar.kind == "regex":
+        lark = _from_regex(grammar.text)
+    else:
+        lark = grammar.text
+    if error := _fault(lark):
+        # A place in a grammar that was made of another one means nothing to whoever wrote that.
+        raise error if grammar.kind == "lark" else GrammarError(str(error))
+    return lark
+
+
+def json_rule(schema: Any) -> str:
+    """What stands in a rule of a grammar for a value that is valid by a schema, as JSON.
+
+    schema: as json.loads gives it; is not changed. Raises GrammarError, with a JSON pointer to what can't be
+    enforced.
+    """
+    _check_text(schema)
+    copied = json.loads(json.dumps(schema))
+    adapt(Document(copied))
+    if copied is False:
+        raise GrammarError("no value is valid by the schema false")
+    root: dict[str, Any] = {} if copied is True else copied
+    root.pop("x-guidance", None)  # the compiler's own options
+    if error := _fault_of_schema(root):
+        place = find_fault(root, lambda part: _fault_of_schema(part) is None)
+        raise GrammarError(str(error), as_written(schema, place).pointer)
+    return _rule(root)
+
+
+def _rule(schema: dict[str, Any]) -> str:
+    return "%json " + json.dumps({"x-guidance": _OPTIONS, **schema}, ensure_ascii=False)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text, parse_float=_finite, parse_constant=_no_number)
+    except json.JSONDecodeError as error:
+        raise GrammarError(
+            f"the schema is no JSON: {error.msg}", f"line {error.lineno}, column {error.colno}"
+        ) from error
+    except RecursionError as error:
+        raise GrammarError("the schema is nested too deeply") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise GrammarError(f"the schema is no JSON that can be read: {error}") from error
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(f"the number {text[:40]} is too large")
+    return number
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number of JSON's")
+
+
+def _check_text(schema: Any) -> None:
+    """Raises GrammarError for what can't be written as JSON, or is too much of it."""
+    try:
+        size = len(json.dumps(schema, ensure_ascii=False, allow_nan=False).encode())
+    except UnicodeEncodeError as error:
+        raise GrammarError("the schema has half a character: a surrogate by itself") from error
+    except RecursionError as error:
+        raise GrammarError("the schema is nested too deeply") from error
+    except (ValueError, TypeError) as error:
+        raise GrammarError(f"the schema can't be written as JSON: {error}") from error
+    if size > 2 * MAX_CHARACTERS:
+        raise GrammarError(f"the schema has {size} bytes; at most {2 * MAX_CHARACTERS} are taken")
+
+
+def _from_regex(expression: str) -> str:
+    from llguidance import regex_to_lark
+
+    if not expression:
+        return 'start: ""\n'
+    return f"start: /{regex_to_lark(expression, 'd')}/\n"
+
+
+def _from_gbnf(text: str) -> str:
+    from llguidance.gbnf_to_lark import GbnfToLarkError, gbnf_to_lark
+
+    try:
+        return gbnf_to_lark(_ESCAPE.sub(_character, text))
+    except GbnfToLarkError as error:
+        before = error.pos.text[: error.pos.pos]
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        raise GrammarError(str(error).partition(" at line ")[0], f"line {line}, column {column}") from error
+    except IndexError as error:
+        raise GrammarError("the grammar ends in the middle of an escape") from error
+    except RecursionError as error:
+        raise GrammarError("the grammar is nested too deeply") from error
+    except Exception as error:  # what it raises for rules that are missing or there twice
+        raise GrammarError(str(error)) from error
+
+
+def _character(match: re.Match[str]) -> str:
+    """The character itself, where it has no meaning of its own: the converter gets most numbers wrong."""
+    digits = match[1] or match[2] or match[3]
+    if digits is None:
+        return match[0]
+    number = int(digits, 16)
+    if number > 0x10FFFF or 0xD800 <= number < 0xE000:
+        return match[0]
+    character = chr(number)
+    return match[0] if not character.isprintable() or character in '"\\[]^-/' else character
+
+
+def _fault_of_schema(schema: dict[str, Any]) -> GrammarError | None:
+    return _fault(f"start: {_rule(schema)}\n")
+
+
+def _fault(lark: str) -> GrammarError | None:
+    """What the compiler has to say against a grammar; None where nothing."""
+    from llguidance import LLMatcher, LLParserLimits
+
+    limits = LLParserLimits(**PARSER_LIMITS, verbose_errors=False)
+    is_error, messages = LLMatcher.validate_grammar_with_warnings(lark, limits=limits)
+    return grammar_error(messages[0]) if is_error else None
