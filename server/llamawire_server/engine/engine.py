@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from llamawire_server.engine.budget import PromptBudget, StepTargets
+from llamawire_server.engine.logprobs import TokenLogprobs
 from llamawire_server.engine.scheduler import Scheduler
 from llamawire_server.engine.sequence import FinishReason, Sequence
 from llamawire_server.engine.speculation import BatchDrafter, Speculation
-from llamawire_server.engine.step import Limits, Move, Slice, Step
+from llamawire_server.engine.step import Limits, Move, Sampled, Slice, Step
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +43,8 @@ class Runner(Protocol):
         """Tokens with which the model ends its turn."""
         ...
 
-    def run(self, slices: list[Slice]) -> Mapping[Sequence, list[int]]:
-        """Compute the slices, and sample for whoever samples: a token, and one more for each token of the slice's
-        draft that is what was sampled in its place.
+    def run(self, slices: list[Slice]) -> Mapping[Sequence, Sampled]:
+        """Compute the slices, and sample for whoever samples.
 
         Raises DecodeError, after which the cells of these slices may or may not be there.
         """
@@ -90,10 +90,13 @@ class Output:
     tokens: list[int]
     """None where the sequence failed. Several where some were guessed."""
 
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
+    """One a token; none where nobody wants to know."""
+
     @property
     def text_tokens(self) -> list[int]:
         """Those that are text: the token that ended the sequence is not."""
-        return self.tokens[:-1] if self.sequence.finish_reason is FinishReason.STOP else self.tokens
+        return self.tokens[:-1] if self.sequence.ended_by_token else self.tokens
 
 
 class Engine:
@@ -182,13 +185,22 @@ class Engine:
             self.finish(sequence, FinishReason.FAILED)
         step.slices = [piece for piece in step.slices if piece.sequence not in failed]
         outputs = [
-            Output(sequence, tokens)
+            Output(sequence, tokens, sampled[sequence].logprobs[: len(tokens)])
             for sequence, tokens in self.scheduler.commit(step, sampled, self._runner.end_token_ids)
         ]
         for output in outputs:
             if output.sequence.finish_reason is not None:
                 self._forget(output.sequence)
+        failed += self._fail(sampled)
         return outputs + [Output(sequence, []) for sequence in failed]
+
+    def _fail(self, sampled: Mapping[Sequence, Sampled]) -> list[Sequence]:
+        """End those that can't go on, though their tokens were computed; gives them."""
+        failed = [sequence for sequence, what in sampled.items() if what.failure]
+        for sequence in failed:
+            sequence.failure = sampled[sequence].failure
+            self.finish(sequence, FinishReason.FAILED)
+        return failed
 
     def _forget(self, sequence: Sequence) -> None:
         self._runner.forget(sequence)
@@ -205,9 +217,9 @@ class Engine:
                 self.scheduler.restart(piece.sequence)
         step.slices = left
 
-    def _run_alone(self, step: Step) -> tuple[dict[Sequence, list[int]], list[Sequence]]:
+    def _run_alone(self, step: Step) -> tuple[dict[Sequence, Sampled], list[Sequence]]:
         """Each slice by itself, so that only those fail that must; gives tokens and the failed sequences."""
-        sampled: dict[Sequence, list[int]] = {}
+        sampled: dict[Sequence, Sampled] = {}
         failed: list[Sequence] = []
         for piece in step.slices:
             try:

@@ -16,7 +16,7 @@ from typing import Protocol
 from llamawire_server.engine.prefix_cache import LEAST_KEPT_TOKENS, Found, PrefixCache
 from llamawire_server.engine.prefix_tree import common_length
 from llamawire_server.engine.sequence import TILE_TOKENS, Awaited, FinishReason, Prefill, Sequence
-from llamawire_server.engine.step import Draft, Limits, Slice, Step
+from llamawire_server.engine.step import Draft, Limits, Sampled, Slice, Step
 
 # A long prompt gets so many tokens of each step, whatever the budget: each step looks at all that there is of it, and
 # with half as many it takes a quarter longer.
@@ -118,17 +118,17 @@ class Scheduler:
         return step
 
     def commit(
-        self, step: Step, sampled: Mapping[Sequence, list[int]], end_token_ids: frozenset[int]
+        self, step: Step, sampled: Mapping[Sequence, Sampled], end_token_ids: frozenset[int]
     ) -> list[tuple[Sequence, list[int]]]:
         """Take over what a step computed; gives the sequences that have new tokens, in the step's order, with them.
 
-        sampled: what each sequence goes on with: a token, and one more for each token of its draft that was right.
+        sampled: what each sequence goes on with. One that failed stays as it is, for whoever ends it.
         A sequence that ends here keeps its last token, has its `finish_reason` set, and has left its slot.
         """
         grown = []
         for piece in step.slices:
             leader = piece.sequence
-            num_right = len(sampled[leader]) - 1 if piece.draft else 0
+            num_right = max(0, len(sampled[leader].tokens) - 1) if piece.draft else 0
             computed = leader.tokens[piece.start : piece.start + piece.length]
             self._cache.extend(
                 piece.slot, [*computed, *piece.draft[:num_right]], len(piece.draft) - num_right
@@ -144,10 +144,8 @@ class Scheduler:
                 leader.note_draft(len(piece.draft), num_right)
                 if piece.drafted_by is not None:
                     piece.drafted_by.note(len(piece.draft), num_right, len(leader.tokens) + num_right + 1)
-            grown += [
-                (sequence, self._append(sequence, sampled[sequence], end_token_ids))
-                for sequence in piece.samples
-            ]
+            growing = [sequence for sequence in piece.samples if not sampled[sequence].failure]
+            grown += [(one, self._append(one, sampled[one].tokens, end_token_ids)) for one in growing]
         return grown
 
     def finish(self, sequence: Sequence, reason: FinishReason) -> None:
@@ -349,7 +347,10 @@ class Scheduler:
             sequence.tokens.append(token)
             if sequence.drafter is not None:
                 sequence.drafter.follow(sequence.tokens, 1)
-            if token in end_token_ids or token in sequence.stop_token_ids:
+            sequence.ended_by_token = token in end_token_ids or token in sequence.stop_token_ids
+            # The constraint has come to the last of the tokens already.
+            is_last = number + 1 == len(tokens)
+            if sequence.ended_by_token or (is_last and sequence.is_complete):
                 self.finish(sequence, FinishReason.STOP)
             elif (
                 sequence.num_output_tokens >= sequence.max_tokens

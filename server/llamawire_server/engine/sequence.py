@@ -8,6 +8,8 @@ from typing import Protocol
 
 import msgspec
 
+from llamawire_server.engine.constraint import Constraint
+
 # llama.cpp attends in tiles of so many tokens from a tile's tokens in a batch on. That is 1.3 to 1.7 times as fast;
 # but its last bits depend on where the cells lie, and with quantised weights a last bit grows to tenths of a logit.
 # In narrow batches a token's logits are the same bits whoever shares the batch, so that most answers don't depend on
@@ -26,7 +28,7 @@ class FinishReason(Enum):
     """Its token limit or the context was reached."""
 
     FAILED = "failed"
-    """Its tokens could not be computed."""
+    """Its tokens could not be computed, or its constraint can't say what may come."""
 
 
 class DraftSource(Protocol):
@@ -99,6 +101,14 @@ class Sequence:
     drafter: Drafter | None = None
     """Guesses what comes next; None where nobody does."""
 
+    constraint: Constraint | None = None
+    """What its tokens may be; None where they may be anything. Who gives it has told it of the tokens that were
+    generated so far, if any."""
+
+    num_top_logprobs: int | None = None
+    """How many of the likeliest tokens of each place are wanted with how likely they are; None where nobody wants to
+    know of any."""
+
     num_computed_tokens: int = 0
     """Tokens whose keys and values are in the KV cache."""
 
@@ -119,9 +129,20 @@ class Sequence:
 
     finish_reason: FinishReason | None = None
 
+    ended_by_token: bool = False
+    """Whether its last token is one that ends a sequence, and is no text."""
+
+    failure: str = ""
+    """Why it failed, where that is for its caller to know."""
+
     @property
     def num_output_tokens(self) -> int:
         return len(self.tokens) - self.num_prompt_tokens
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all is said that its constraint allows."""
+        return self.constraint is not None and self.constraint.is_complete
 
     @property
     def num_wide_tokens(self) -> int:

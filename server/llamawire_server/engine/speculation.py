@@ -74,17 +74,22 @@ class Speculation:
             self._model.forget(sequence)
 
     def _look_up(self, sequence: Sequence, most: int, num_step_tokens: int) -> Draft:
-        """What the sequence's own drafter guesses.
+        """What the sequence has to go on with, where there is no choice, or what its own drafter guesses.
 
         num_step_tokens: those that the step has already, each of which brings one token.
         """
+        if most < 1:
+            return Draft()
+        if sequence.constraint is not None and (forced := sequence.constraint.forced()):
+            # They are right, and have to be computed anyway: together is never slower than one by one.
+            return Draft(tuple(forced[: min(most, LENGTHS[-1])]))
         drafter = sequence.drafter
-        if drafter is None or most < 1:
+        if drafter is None:
             return Draft()
         acceptance = drafter.acceptance(len(sequence.tokens))
         if not acceptance:
             return Draft()
-        ahead = drafter.draft(sequence.tokens, min(most, LENGTHS[-1]))
+        ahead = _allowed(sequence, drafter.draft(sequence.tokens, min(most, LENGTHS[-1])))
         if not ahead:
             return Draft()
         length = self._best_length([(acceptance, len(ahead))], num_step_tokens, None, [])
@@ -120,7 +125,7 @@ class Speculation:
             (sequence, min(length, most)) for sequence, (_, most) in zip(sequences, chances, strict=True)
         ]
         for place, draft in zip(places, model.draft(wanted), strict=True):
-            drafts[place] = draft
+            drafts[place] = _cut(decoding[place][0], draft)
 
     def _best_length(
         self,
@@ -150,6 +155,21 @@ class Speculation:
             if length == longest:
                 break
         return best
+
+
+def _allowed(sequence: Sequence, ahead: list[int]) -> list[int]:
+    """As much of a guess as may come."""
+    if sequence.constraint is None or not ahead:
+        return ahead
+    return ahead[: sequence.constraint.num_allowed(ahead)]
+
+
+def _cut(sequence: Sequence, draft: Draft) -> Draft:
+    """As much of a draft as may come. Who guessed nothing of that is told so: guessing took time."""
+    allowed = _allowed(sequence, list(draft.tokens))
+    if draft.tokens and not allowed and draft.source is not None:
+        draft.source.note(len(draft.tokens), 0, len(sequence.tokens))
+    return Draft(tuple(allowed), draft.source)
 
 
 def _num_expected(acceptance: float, length: int) -> float:

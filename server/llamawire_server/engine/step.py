@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from llamawire_server.engine.logprobs import TokenLogprobs
 from llamawire_server.engine.sequence import DraftSource, Sequence
 
 
@@ -131,6 +132,21 @@ class Slice:
     @property
     def tokens(self) -> list[int]:
         return [*self.sequence.tokens[self.start : self.start + self.length], *self.draft]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What a sequence goes on with."""
+
+    tokens: list[int]
+    """A token, and one more for each token of its draft that is what was sampled in its place; none where it
+    failed."""
+
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
+    """One a token; none where nobody wants to know."""
+
+    failure: str = ""
+    """Why the sequence can't go on; empty where it can."""
 
 
 @dataclass(eq=False)

@@ -46,7 +46,7 @@ def test_each_token_is_what_its_sampler_gives_alone(
     before = [row.copy() for _, row in together]
     sampling = BatchSampling(num_threads)
     for _ in range(5):
-        assert sampling.sample(together) == [sampler.sample(row) for sampler, row in alone]
+        assert sampling.sample(together) == [sampler.pick(row) for sampler, row in alone]
     sampling.close()
     for (_, row), copy in zip(together, before, strict=True):
         assert np.array_equal(row, copy)

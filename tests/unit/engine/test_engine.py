@@ -11,7 +11,7 @@ from llamawire_server.engine.budget import PromptBudget, StepTargets
 from llamawire_server.engine.engine import CacheFullError, DecodeError, Engine
 from llamawire_server.engine.model_drafting import ModelDrafting
 from llamawire_server.engine.sequence import FinishReason, Sequence
-from llamawire_server.engine.step import Limits, Move, Slice
+from llamawire_server.engine.step import Limits, Move, Sampled, Slice
 
 
 def sequence(request_id: int, max_tokens: int = 3) -> Sequence:
@@ -30,13 +30,13 @@ class FakeRunner:
         self.cuts: list[tuple[int, int]] = []
         self.forgotten: list[Sequence] = []
 
-    def run(self, slices: list[Slice]) -> Mapping[Sequence, list[int]]:
+    def run(self, slices: list[Slice]) -> Mapping[Sequence, Sampled]:
         if self.full_once:
             self.full_once = False
             raise CacheFullError
         if any(piece.sequence in self.poisoned for piece in slices):
             raise DecodeError
-        return {s: [s.request_id] for piece in slices for s in piece.samples}
+        return {s: Sampled([s.request_id]) for piece in slices for s in piece.samples}
 
     def move(self, move: Move) -> None:
         pass

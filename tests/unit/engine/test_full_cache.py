@@ -16,7 +16,7 @@ from sampling import GREEDY
 from llamawire_server.engine.engine import CacheFullError, DecodeError, Engine
 from llamawire_server.engine.prompt_lookup import PromptLookup
 from llamawire_server.engine.sequence import FinishReason, Sequence
-from llamawire_server.engine.step import Limits, Move, Slice
+from llamawire_server.engine.step import Limits, Move, Sampled, Slice
 
 LIMITS = Limits(
     num_slots=3, kv_cache_tokens=200, context_length=150, batch_tokens=64, num_cache_slots=3, shelf_tokens=400
@@ -44,7 +44,7 @@ class Faulty(KvCells):
             raise CacheFullError
         super().move(move)
 
-    def run(self, slices: list[Slice]) -> Mapping[Sequence, list[int]]:
+    def run(self, slices: list[Slice]) -> Mapping[Sequence, Sampled]:
         self.num_batches += 1
         if self.num_batches not in self._batches:
             return super().run(slices)

@@ -10,7 +10,7 @@ from sampling import GREEDY
 
 from llamawire_server.engine.scheduler import Scheduler
 from llamawire_server.engine.sequence import FinishReason, Sequence
-from llamawire_server.engine.step import Limits, Slice, Step
+from llamawire_server.engine.step import Limits, Sampled, Slice, Step
 
 END = 0
 
@@ -154,7 +154,7 @@ def test_end_tokens_and_stop_tokens_end_a_sequence() -> None:
     scheduler.add(ended)
     scheduler.add(stopped)
     step = scheduler.schedule(64)
-    sampled = {ended[0]: [END], stopped[0]: [77]}
+    sampled = {ended[0]: Sampled([END]), stopped[0]: Sampled([77])}
     grown = scheduler.commit(step, sampled, frozenset({END}))
     assert [s.finish_reason for s, _ in grown] == [FinishReason.STOP] * 2
     assert scheduler.schedule(64).slices == []

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from llamawire_server.engine.scheduler import Scheduler, Speculation
 from llamawire_server.engine.sequence import Sequence
-from llamawire_server.engine.step import Copy, Cut, Limits, Load, Move, Slice, Step, Store
+from llamawire_server.engine.step import Copy, Cut, Limits, Load, Move, Sampled, Slice, Step, Store
 
 
 @dataclass(eq=False)
@@ -76,9 +76,9 @@ class KvCells:
     def forget(self, sequence: Sequence) -> None:
         pass
 
-    def run(self, slices: list[Slice]) -> Mapping[Sequence, list[int]]:
+    def run(self, slices: list[Slice]) -> Mapping[Sequence, Sampled]:
         assert sum(piece.num_tokens for piece in slices) <= self.limits.batch_tokens
-        sampled: dict[Sequence, list[int]] = {}
+        sampled: dict[Sequence, Sampled] = {}
         for piece in slices:
             held = self.held(piece.slot)
             assert piece.length > 0
@@ -90,7 +90,7 @@ class KvCells:
             assert len(self.cells) <= self.limits.kv_cache_tokens, "there are no more cells"
             for sequence in piece.samples:
                 assert held[: len(held) - len(piece.draft)] == sequence.tokens, "nothing is left out"
-                sampled[sequence] = self._sample(held, piece.draft)
+                sampled[sequence] = Sampled(self._sample(held, piece.draft))
         return sampled
 
     def advance(

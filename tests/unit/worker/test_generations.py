@@ -15,7 +15,7 @@ from sampling import GREEDY
 from llamawire_server.chat.template import ChatTemplate
 from llamawire_server.engine.engine import DecodeError, Engine
 from llamawire_server.engine.sequence import Sequence
-from llamawire_server.engine.step import Limits, Move, Slice
+from llamawire_server.engine.step import Limits, Move, Sampled, Slice
 from llamawire_server.worker.generations import Generations
 from llamawire_server.worker.messages import (
     ChatPrompt,
@@ -60,12 +60,12 @@ class Script:
         self.fails = False
         self.prompts: set[str] = set()
 
-    def run(self, slices: list[Slice]) -> Mapping[Sequence, list[int]]:
+    def run(self, slices: list[Slice]) -> Mapping[Sequence, Sampled]:
         if self.fails:
             raise DecodeError
         for piece in slices:
             self.prompts.add(bytes(piece.sequence.tokens[: piece.sequence.num_prompt_tokens]).decode())
-        return {s: [self.texts[s.index].popleft()] for piece in slices for s in piece.samples}
+        return {s: Sampled([self.texts[s.index].popleft()]) for piece in slices for s in piece.samples}
 
     def move(self, move: Move) -> None:
         pass

@@ -11,7 +11,7 @@ from sampling import GREEDY
 from llamawire_server.chat.template import ChatTemplate
 from llamawire_server.engine.engine import Engine
 from llamawire_server.engine.sequence import Sequence
-from llamawire_server.engine.step import Limits, Move, Slice
+from llamawire_server.engine.step import Limits, Move, Sampled, Slice
 from llamawire_server.worker.generations import Generations
 from llamawire_server.worker.messages import (
     ChatPrompt,
@@ -54,11 +54,13 @@ class Teller:
         self.num_steps = 0
         self.order: list[int] = []
 
-    def run(self, slices: list[Slice]) -> Mapping[Sequence, list[int]]:
+    def run(self, slices: list[Slice]) -> Mapping[Sequence, Sampled]:
         self.num_steps += 1
         self.order += [piece.sequence.request_id for piece in slices]
         return {
-            sequence: self._sample(sequence, piece.draft) for piece in slices for sequence in piece.samples
+            sequence: Sampled(self._sample(sequence, piece.draft))
+            for piece in slices
+            for sequence in piece.samples
         }
 
     def _sample(self, sequence: Sequence, draft: tuple[int, ...]) -> list[int]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 
+from llamawire_server.engine.constraint import ConstraintError
 from llamawire_server.engine.runner.logits import Logits
-from llamawire_server.engine.runner.sampler import Sampler
+from llamawire_server.engine.runner.sampler import Pick, Sampler
 
 Pair = tuple[Sampler, Logits]
+
+Result = Pick | ConstraintError
+"""What came, or why nothing can."""
 
 # Below so many logits a row, threads cost more than they give: they take turns at everything but numpy's loops.
 _LONG_ROW = 16_384
@@ -26,26 +30,27 @@ class BatchSampling:
         self._num_threads = num_threads
         self._pool: ThreadPoolExecutor | None = None
 
-    def sample(self, pairs: Sequence[Pair]) -> list[int]:
+    def sample(self, pairs: Sequence[Pair]) -> list[Result]:
         """Each pair's next token, in the order of the pairs. Rows may be there several times; a sampler only once.
 
-        Raises DecodeError where one of the rows has no token that can come; samplers of others have moved on then.
+        A constraint that fails is no matter of the others. Raises DecodeError where one of the rows has no token that
+        can come; samplers of others have moved on then.
         """
         shares = self._shares(pairs)
         if len(shares) == 1:
-            return [sampler.sample(logits) for sampler, logits in pairs]
-        tokens = [0] * len(pairs)
+            return [_pick(sampler, logits) for sampler, logits in pairs]
+        results: list[Result | None] = [None] * len(pairs)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._num_threads - 1, thread_name_prefix="sampling")
-        futures = [self._pool.submit(_sample, pairs, share, tokens) for share in shares[1:]]
+        futures = [self._pool.submit(_sample, pairs, share, results) for share in shares[1:]]
         try:
-            _sample(pairs, shares[0], tokens)
+            _sample(pairs, shares[0], results)
         finally:
             # Whatever happens, nobody touches the rows any more when this call ends.
             wait(futures)
         for future in futures:
             future.result()
-        return tokens
+        return [result for result in results if result is not None]
 
     def close(self) -> None:
         """End the threads."""
@@ -72,7 +77,13 @@ class BatchSampling:
         return shares
 
 
-def _sample(pairs: Sequence[Pair], numbers: Iterable[int], tokens: list[int]) -> None:
+def _sample(pairs: Sequence[Pair], numbers: Iterable[int], results: list[Result | None]) -> None:
     for number in numbers:
-        sampler, logits = pairs[number]
-        tokens[number] = sampler.sample(logits)
+        results[number] = _pick(*pairs[number])
+
+
+def _pick(sampler: Sampler, logits: Logits) -> Result:
+    try:
+        return sampler.pick(logits)
+    except ConstraintError as error:
+        return error

@@ -10,18 +10,22 @@ from collections.abc import Mapping
 import llama_cpp
 import numpy as np
 
+from llamawire_server.engine.constraint import ConstraintError
 from llamawire_server.engine.engine import CacheFullError, DecodeError
+from llamawire_server.engine.logprobs import TokenLogprobs
 from llamawire_server.engine.runner.batch import Batch
-from llamawire_server.engine.runner.batch_sampling import BatchSampling
+from llamawire_server.engine.runner.batch_sampling import BatchSampling, Result
 from llamawire_server.engine.runner.batches import Piece, batches
 from llamawire_server.engine.runner.cells import Cells
 from llamawire_server.engine.runner.draft_model import DraftModel
+from llamawire_server.engine.runner.grammar_vocabulary import read_vocabulary
+from llamawire_server.engine.runner.grammars import Grammars
 from llamawire_server.engine.runner.model import LoadedModel
 from llamawire_server.engine.runner.sampler import Logits, Sampler
 from llamawire_server.engine.runner.threads import ThreadCount
 from llamawire_server.engine.runner.vocabulary import Vocabulary
 from llamawire_server.engine.sequence import Sequence
-from llamawire_server.engine.step import Limits, Move, Slice
+from llamawire_server.engine.step import Limits, Move, Sampled, Slice
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +43,12 @@ class LlamaRunner:
         self._batch = Batch(loaded.limits.batch_tokens)
         self._threads = ThreadCount(loaded.threads, self._set_threads)
         self._sampling = BatchSampling(loaded.threads)
+        size, end_token_ids = self.vocabulary.size, self.vocabulary.end_token_ids
+        self.grammars = Grammars(
+            lambda: read_vocabulary(loaded.vocabulary, size, end_token_ids),
+            num_threads=(loaded.threads + 1) // 2,
+        )
+        self.grammars.begin()
         self._samplers: dict[Sequence, Sampler] = {}
         self._rows: dict[int, Logits] = {}
 
@@ -50,16 +60,17 @@ class LlamaRunner:
     def end_token_ids(self) -> frozenset[int]:
         return self.vocabulary.end_token_ids
 
-    def run(self, slices: list[Slice]) -> Mapping[Sequence, list[int]]:
-        sampled: dict[Sequence, list[int]] = {}
+    def run(self, slices: list[Slice]) -> Mapping[Sequence, Sampled]:
+        sampled: dict[Sequence, Sampled] = {}
         for batch in batches(slices):
             # The logits are llama.cpp's own memory, which the next batch overwrites.
             self._decode(batch, sampled)
         return sampled
 
-    def _decode(self, batch: list[Piece], sampled: dict[Sequence, list[int]]) -> None:
+    def _decode(self, batch: list[Piece], sampled: dict[Sequence, Sampled]) -> None:
         """Compute a batch, and sample for whoever samples from it."""
         outputs = self._batch.fill(batch)
+        samplers = self._prepare([piece for piece, _ in outputs], sampled)
         wall, cpu = time.monotonic(), time.process_time()
         code = llama_cpp.llama_decode(self._context, self._batch.struct)
         self._threads.observe(time.process_time() - cpu, time.monotonic() - wall)
@@ -69,23 +80,40 @@ class LlamaRunner:
             raise DecodeError(f"llama_decode returned {code}")
         plain: list[tuple[Sequence, int]] = []
         for piece, output in outputs:
-            if piece.draft:
-                sampled[piece.sequence] = self._follow(piece.sequence, output, piece.draft)
-            else:
-                plain += [(sequence, output) for sequence in piece.samples]
-        pairs = [(self._sampler(sequence), self._logits(output)) for sequence, output in plain]
-        for (sequence, _), token in zip(plain, self._sampling.sample(pairs), strict=True):
-            sampled[sequence] = [token]
+            if not piece.draft:
+                plain += [(sequence, output) for sequence in piece.samples if sequence in samplers]
+            elif piece.sequence in samplers:
+                sampled[piece.sequence] = self._follow(samplers[piece.sequence], output, piece.draft)
+        pairs = [(samplers[sequence], self._logits(output)) for sequence, output in plain]
+        for (sequence, _), result in zip(plain, self._sampling.sample(pairs), strict=True):
+            sampled[sequence] = _sampled([result])
 
-    def _follow(self, sequence: Sequence, output: int, draft: tuple[int, ...]) -> list[int]:
-        """What the sequence goes on with, from the batch's token number `output` on, as far as the draft is right."""
-        sampler = self._sampler(sequence)
-        tokens: list[int] = []
-        for number, guess in enumerate((*draft, None)):
-            tokens.append(sampler.sample(self._logits(output + number)))
-            if tokens[-1] != guess:
-                break
-        return tokens
+    def _prepare(self, pieces: list[Slice], sampled: dict[Sequence, Sampled]) -> dict[Sequence, Sampler]:
+        """Who samples, with what: masks are computed while llama.cpp computes. Notes whose constraint fails."""
+        samplers: dict[Sequence, Sampler] = {}
+        for piece in pieces:
+            for sequence in piece.samples:
+                try:
+                    sampler = self._sampler(sequence)
+                    sampler.prepare(piece.draft)
+                except ConstraintError as error:
+                    sampled[sequence] = _sampled([error])
+                else:
+                    samplers[sequence] = sampler
+        return samplers
+
+    def _follow(self, sampler: Sampler, output: int, draft: tuple[int, ...]) -> Sampled:
+        """What a sequence goes on with, from the batch's token number `output` on, as far as the draft is right."""
+        picks: list[Result] = []
+        try:
+            for number, guess in enumerate((*draft, None)):
+                pick = sampler.pick(self._logits(output + number))
+                picks.append(pick)
+                if pick.token != guess or sampler.is_complete:
+                    break
+        except ConstraintError as error:
+            picks.append(error)
+        return _sampled(picks)
 
     def move(self, move: Move) -> None:
         self._cells.move(move)
@@ -123,3 +151,16 @@ class LlamaRunner:
             memory = (ctypes.c_float * self.vocabulary.size).from_address(address)
             row = self._rows[address] = np.ctypeslib.as_array(memory)
         return row
+
+
+def _sampled(results: list[Result]) -> Sampled:
+    """What came in a row of places; nothing where a constraint failed in one of them."""
+    tokens: list[int] = []
+    logprobs: list[TokenLogprobs] = []
+    for result in results:
+        if isinstance(result, ConstraintError):
+            return Sampled([], failure=str(result))
+        tokens.append(result.token)
+        if result.logprobs is not None:
+            logprobs.append(result.logprobs)
+    return Sampled(tokens, logprobs)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
+from llamawire_server.engine.constraint import ConstraintError, Mask
+from llamawire_server.engine.engine import DecodeError
+from llamawire_server.engine.logprobs import TokenLogprobs
+from llamawire_server.engine.runner.distribution import token_logprobs
 from llamawire_server.engine.runner.logits import Logits, in_order, likeliest, without_nan
+from llamawire_server.engine.runner.masking import Masking
 from llamawire_server.engine.runner.penalties import Penalties, has_penalties
 from llamawire_server.engine.sequence import Sequence
 
-__all__ = ["Logits", "Sampler"]
+__all__ = ["Logits", "Pick", "Sampler"]
 
 Weights = npt.NDArray[np.float64]
 
@@ -19,53 +26,105 @@ _MASK_64 = 2**64 - 1
 _LOWEST_TEMPERATURE = 1e-30
 
 
+# Of all samplers, which are many.
+_masking = Masking()
+
+
+class Pick(NamedTuple):
+    """What came in a place."""
+
+    token: int
+    logprobs: TokenLogprobs | None
+    """None where nobody wants to know."""
+
+
 class Sampler:
     """The sampling state of one sequence: its counts of tokens, and the place that comes next.
 
     Its random numbers depend on the seed, the choice and the token's place alone, so that a sequence goes on
     anywhere as it would have gone on here.
 
-    Order: logit_bias, repeat_penalty, frequency and presence penalties, top_k, temperature, top_p, min_p. The
-    temperature comes before top_p, as OpenAI's API and vLLM have it (llama.cpp's own default is the reverse).
+    Order: logit_bias, repeat_penalty, frequency and presence penalties, constraint, top_k, temperature, top_p, min_p.
+    The temperature comes before top_p, as OpenAI's API and vLLM have it (llama.cpp's own default is the reverse).
     """
 
     def __init__(self, sequence: Sequence) -> None:
-        """The state is the one after the sequence's tokens so far."""
+        """The state is the one after the sequence's tokens so far, and its constraint is brought there too.
+
+        Raises ConstraintError where it can't be.
+        """
         self._parameters = parameters = sequence.sampling
         self._is_greedy = parameters.temperature == 0 or parameters.top_k == 1 or parameters.top_p == 0
         adjusts = bool(parameters.logit_bias) or has_penalties(parameters)
         self._penalties = Penalties(sequence) if adjusts else None
         self._seed = _mix(parameters.seed + sequence.index)
+        self._constraint = sequence.constraint
+        self._num_top_logprobs = sequence.num_top_logprobs
         self.place = sequence.num_output_tokens
         """Which of the sequence's output tokens the next call samples, from 0."""
+        if self._constraint is not None:
+            self._constraint.rewind(self.place)
 
     @property
     def weighs_all(self) -> bool:
         """Whether each call weighs the whole vocabulary, which takes ten times as long as otherwise."""
         return not self._is_greedy and self._parameters.top_k == 0
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing may come any more."""
+        return self._constraint is not None and self._constraint.is_complete
+
+    def prepare(self, draft: tuple[int, ...]) -> None:
+        """Begin with what can be done before the logits are there. draft: what may come from this place on."""
+        if self._constraint is not None:
+            self._constraint.prepare(draft)
+
+    def pick(self, logits: Logits) -> Pick:
+        """As `sample`, with how likely the token was where that is wanted."""
+        token = self.sample(logits)
+        if self._num_top_logprobs is None:
+            return Pick(token, None)
+        return Pick(token, token_logprobs(logits, token, self._num_top_logprobs))
+
     def sample(self, logits: Logits) -> int:
         """The next token, which counts as generated: the call after this one samples the place after it.
 
         logits: float32, (vocabulary size,), in memory of anybody's; they are the same after the call, but not while
         it lasts. Tokens at minus infinity or NaN never come, one at infinity always does.
-        Raises DecodeError where no token can come; the place stays what it was.
+        Raises DecodeError where no token can come, and ConstraintError where the constraint fails or leaves none that
+        can; the place stays what it was.
         """
+        mask = None if self._constraint is None else self._constraint.mask()
         if self._penalties is None:
-            token = self._choose(logits)
+            token = self._choose(logits, mask)
         else:
             with np.errstate(over="ignore", invalid="ignore"):
                 original = self._penalties.apply(logits)
             try:
-                token = self._choose(logits)
+                token = self._choose(logits, mask)
             finally:
                 # Siblings sample from the same row.
                 self._penalties.restore(logits, original)
+        if self._constraint is not None:
+            self._constraint.accept(token)
+        if self._penalties is not None:
             self._penalties.count(token)
         self.place += 1
         return token
 
-    def _choose(self, logits: Logits) -> int:
+    def _choose(self, logits: Logits, mask: Mask | None) -> int:
+        if mask is None:
+            return self._best_or_drawn(logits)
+        row = _masking.apply(logits, mask)
+        if not len(row.logits):
+            raise ConstraintError("no token may come")
+        try:
+            return row.token(self._best_or_drawn(row.logits))
+        except DecodeError as error:
+            raise ConstraintError("none of the tokens that may come is possible") from error
+
+    def _best_or_drawn(self, logits: Logits) -> int:
         logits, best = without_nan(logits)
         if self._is_greedy or logits[best] == np.inf:
             return best
