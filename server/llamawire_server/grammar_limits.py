@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-MAX_CHARACTERS = 200_000
+MAX_CHARACTERS = 100_000
 """Of a grammar's text, or a schema's."""
 
 PARSER_LIMITS: Mapping[str, Any] = MappingProxyType(

@@ -13,6 +13,7 @@ from typing import Any, Literal, NoReturn
 
 import msgspec
 
+from llamawire_server.chat.lark import check_lark
 from llamawire_server.chat.schema.adaptation import adapt, as_written
 from llamawire_server.chat.schema.document import Document
 from llamawire_server.chat.schema.fault import find_fault
@@ -55,9 +56,13 @@ def to_lark(grammar: Grammar) -> str:
         lark = _from_regex(grammar.text)
     else:
         lark = grammar.text
-    if error := _fault(lark):
+    try:
+        check_lark(lark)
+        if error := _fault(lark):
+            raise error
+    except GrammarError as error:
         # A place in a grammar that was made of another one means nothing to whoever wrote that.
-        raise error if grammar.kind == "lark" else GrammarError(str(error))
+        raise error if grammar.kind == "lark" else GrammarError(str(error)) from None
     return lark
 
 

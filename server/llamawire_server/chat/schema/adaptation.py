@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from llamawire_server.chat.schema.cycles import refuse_cycles
+from llamawire_server.chat.schema.depth import Depth
 from llamawire_server.chat.schema.document import MAP_KEYWORDS, Document, Found, Place
 from llamawire_server.chat.schema.exclusion import Exclusion
-from llamawire_server.chat.schema.expense import Expense
+from llamawire_server.chat.schema.expense import Expense, refuse_many_expressions
 from llamawire_server.chat.schema.formats import spell_out
 from llamawire_server.chat.schema.keywords import (
     ANNOTATIONS,
+    DEFINITIONS,
     FORMATS,
     LIST_KEYWORDS,
     SCHEMA_KEYWORDS,
@@ -41,13 +44,14 @@ _MOST_NAMES = 1_000
 def adapt(document: Document) -> None:
     """Change the document, in place, into one that says the same to the grammar compiler.
 
-    Raises GrammarError, with its place, for what is no schema, leads nowhere, or can't be enforced.
+    Raises GrammarError, with its place, for what is no schema, leads nowhere, can't be enforced or takes too much.
     """
     exclusion = Exclusion(document)
     expense = Expense()
     waiting = [Found(document.root, Place())]
     seen: dict[int, Found] = {}
-    same: dict[int, list[int]] = {}
+    within: dict[int, list[int]] = {}
+    targets: dict[int, Any] = {}
     while waiting:
         found = waiting.pop()
         if isinstance(found.value, bool):
@@ -62,11 +66,23 @@ def adapt(document: Document) -> None:
         _translate_patterns(found.value)
         spell_out(found.value)
         expense.add(found)
+        inner, definitions = _subschemas(found), _definitions(found)
+        target = _referred(document, found)
+        within[id(found.value)] = [id(each.value) for each in inner]
+        if target is not None:
+            targets[id(found.value)] = target.value
         # The first place that is wrong is to be told.
-        waiting += reversed(_subschemas(document, found))
-        same[id(found.value)] = _of_the_same_value(document, found.value)
-        _settle_alternatives(found.value, exclusion)
-    refuse_cycles(same, {number: found.place for number, found in seen.items()})
+        waiting += [*reversed(definitions), *reversed(inner), *([target] if target else [])]
+    if isinstance(document.root, bool):
+        return
+    places = {number: found.place for number, found in seen.items()}
+    refuse_cycles(_same(seen.values(), targets), places)
+    refuse_many_expressions(targets, seen.values())
+    Depth(within, {number: id(target) for number, target in targets.items()}).check(id(document.root), places)
+    # What is referred to by its place has to stay there.
+    if not any("oneOf" in found.value.get("$ref", "") for found in seen.values()):
+        for found in seen.values():
+            _settle_alternatives(found.value, exclusion)
 
 
 def as_written(original: Any, place: Place) -> Place:
@@ -176,34 +192,50 @@ def _check(found: Found) -> None:
             raise GrammarError(wrong, (found.place / keyword).pointer)
 
 
-def _subschemas(document: Document, found: Found) -> list[Found]:
-    """The schemas in a schema, and those that it refers to."""
+def _subschemas(found: Found) -> list[Found]:
+    """The schemas in a schema that say something of its value, or of what is in that."""
     node, place = found
-    found_ones: list[Found] = []
+    inner: list[Found] = []
     for keyword, value in node.items():
         here = place / keyword
         if keyword in LIST_KEYWORDS or (keyword == "items" and isinstance(value, list)):
-            found_ones += [Found(item, here / number) for number, item in enumerate(value)]
-        elif keyword in MAP_KEYWORDS:
-            found_ones += [Found(item, here / name) for name, item in value.items()]
+            inner += [Found(item, here / number) for number, item in enumerate(value)]
+        elif keyword in MAP_KEYWORDS.difference(DEFINITIONS):
+            inner += [Found(item, here / name) for name, item in value.items()]
         elif keyword in SCHEMA_KEYWORDS:
-            found_ones.append(Found(value, here))
-        elif keyword == "$ref":
-            try:
-                found_ones.append(document.resolve(value, node))
-            except LookupError as error:
-                raise GrammarError(
-                    f"the reference {value[:100]!r} leads nowhere: {error}", here.pointer
-                ) from None
-    return found_ones
+            inner.append(Found(value, here))
+    return inner
 
 
-def _of_the_same_value(document: Document, node: dict[str, Any]) -> list[int]:
-    """The schemas that hold for a value where this one does, by their id()."""
-    schemas = list(node.get("allOf", ()))
-    if "$ref" in node:
-        schemas.append(document.resolve(node["$ref"], node).value)
-    return [id(schema) for schema in schemas if isinstance(schema, dict)]
+def _definitions(found: Found) -> list[Found]:
+    """The schemas in a schema that are there to be referred to."""
+    return [
+        Found(item, found.place / keyword / name)
+        for keyword in DEFINITIONS
+        for name, item in found.value.get(keyword, {}).items()
+    ]
+
+
+def _referred(document: Document, found: Found) -> Found | None:
+    """What a schema refers to. Raises GrammarError where that leads nowhere."""
+    if "$ref" not in found.value:
+        return None
+    reference = found.value["$ref"]
+    try:
+        return document.resolve(reference, found.value)
+    except LookupError as error:
+        raise GrammarError(
+            f"the reference {reference[:100]!r} leads nowhere: {error}", (found.place / "$ref").pointer
+        ) from None
+
+
+def _same(schemas: Iterable[Found], targets: Mapping[int, Any]) -> dict[int, list[int]]:
+    """Of each schema those that hold for a value where it does, by `allOf` or `$ref`."""
+    same: dict[int, list[int]] = {}
+    for schema, _ in schemas:
+        every = [*schema.get("allOf", ()), targets.get(id(schema))]
+        same[id(schema)] = [id(each) for each in every if isinstance(each, dict)]
+    return same
 
 
 def _settle_alternatives(node: dict[str, Any], exclusion: Exclusion) -> None:

@@ -6,12 +6,15 @@ It compiles while others wait, and some of what it does grows with the square of
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from llamawire_server.chat.schema.document import Found
+from llamawire_server.chat.schema.document import MAX_LEVELS, Found
 from llamawire_server.grammar_errors import GrammarError
 
+# The states of expressions that must all match one string multiply.
+_MOST_EXPRESSIONS = 6
 # Pairs of patterns are compared, in about 10 µs each.
 _MOST_PATTERN_PAIRS = 4_096
 # Each of `allOf` is merged with all before it.
@@ -43,6 +46,37 @@ class Expense:
                 raise GrammarError(
                     "that many multiples, or multiples of that, can't be told", (place / "multipleOf").pointer
                 )
+
+
+def refuse_many_expressions(targets: Mapping[int, Any], schemas: Iterable[Found]) -> None:
+    """Raises GrammarError for a schema by which one string must match too many expressions.
+
+    targets: what schemas refer to, by their id().
+    """
+    counts: dict[int, int] = {}
+    for found in schemas:
+        if _num_expressions(targets, found.value, counts, 0) > _MOST_EXPRESSIONS:
+            raise GrammarError(
+                f"a string would have to match more than {_MOST_EXPRESSIONS} expressions", found.place.pointer
+            )
+
+
+def _num_expressions(targets: Mapping[int, Any], schema: Any, counts: dict[int, int], level: int) -> int:
+    """How many expressions a string must match at most, by the schema and all that holds with it."""
+    if not isinstance(schema, dict) or level > MAX_LEVELS:
+        return 0
+    known = counts.get(id(schema))
+    if known is not None:
+        return known
+    counts[id(schema)] = 0  # what leads back to it adds nothing
+    count = ("pattern" in schema) + ("format" in schema)
+    every = [*schema.get("allOf", ()), targets.get(id(schema))]
+    count += sum(_num_expressions(targets, each, counts, level + 1) for each in every)
+    for keyword in ("anyOf", "oneOf"):
+        each_count = (_num_expressions(targets, each, counts, level + 1) for each in schema.get(keyword, ()))
+        count += max(each_count, default=0)
+    counts[id(schema)] = count
+    return count
 
 
 def _divisor(number: Any) -> int:

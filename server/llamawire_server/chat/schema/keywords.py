@@ -16,6 +16,9 @@ SCHEMA_KEYWORDS = frozenset({"additionalProperties", "additionalItems", "items"}
 LIST_KEYWORDS = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
 """Those whose value is a list of schemas."""
 
+DEFINITIONS = ("$defs", "definitions")
+"""Those whose schemas say nothing by themselves."""
+
 UNSUPPORTED = frozenset(
     {
         "not",
