@@ -10,6 +10,7 @@
 """
 
 from llamawire.aio import AsyncClient
+from llamawire.answer_form import call, function, grammar, json_schema
 from llamawire.chat import assistant, audio, developer, image, system, text, tool, user
 from llamawire.chat_request import request
 from llamawire.client import Client
@@ -33,6 +34,7 @@ from llamawire.errors import (
 )
 from llamawire.handler import AsyncStreamHandler, StreamHandler
 from llamawire.model_stream import AsyncModelLoad, AsyncModelWatch, ModelLoad, ModelNews, ModelWatch
+from llamawire.schema import schema_of
 from llamawire.stream import AsyncChatStream, ChatStream
 
 __all__ = [
@@ -49,6 +51,12 @@ __all__ = [
     "text",
     "tool",
     "user",
+    # What answers are to look like
+    "call",
+    "function",
+    "grammar",
+    "json_schema",
+    "schema_of",
     # Answers
     "AsyncChatStream",
     "AsyncStreamHandler",

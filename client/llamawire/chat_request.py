@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
 
 from google.protobuf import struct_pb2
 
+from llamawire.answer_form import json_schema
 from llamawire.chat import MessageLike, given, to_message
 from llamawire.v1 import chat_pb2
 
@@ -18,7 +19,7 @@ _Value = TypeVar("_Value")
 
 ToolLike: TypeAlias = "chat_pb2.Tool | chat_pb2.FunctionDefinition | Mapping[str, Any]"
 ToolChoiceLike: TypeAlias = "chat_pb2.ToolChoice | str | Mapping[str, Any]"
-ResponseFormatLike: TypeAlias = "chat_pb2.ResponseFormat | str | Mapping[str, Any]"
+ResponseFormatLike: TypeAlias = "chat_pb2.ResponseFormat | str | Mapping[str, Any] | type[Any]"
 
 
 class ChatOptions(TypedDict, total=False):
@@ -48,9 +49,12 @@ class ChatOptions(TypedDict, total=False):
     parallel_tool_calls: bool | None
     response_format: ResponseFormatLike | None
     """"text", "json_object", {"type": "json_schema", "json_schema": {"name": …, "schema": {…}}},
-    {"type": "grammar", "grammar": …, "syntax": "gbnf" | "lark" | "regex"} or a proto."""
+    {"type": "grammar", "grammar": …, "syntax": "gbnf" | "lark" | "regex"}, a type that `schema_of` takes, or a
+    proto."""
     reasoning_effort: str | chat_pb2.ReasoningEffort.ValueType | None
     """"none", "minimal", "low", "medium", "high" or the enum."""
+    reasoning_budget: int | None
+    """The most tokens of reasoning; 0: none at all."""
     chat_template_kwargs: Mapping[str, Any] | struct_pb2.Struct | None
     prediction: str | Mapping[str, Any] | chat_pb2.Prediction | None
     """What the answer will mostly be: its text, {"type": "content", "content": …} or a proto."""
@@ -120,9 +124,11 @@ def to_tool_choice(value: ToolChoiceLike) -> chat_pb2.ToolChoice:
 
 
 def to_response_format(value: ResponseFormatLike) -> chat_pb2.ResponseFormat:
-    """The form that a proto, the name of one, or a mapping in OpenAI's form stands for."""
+    """The form that a proto, the name of one, a mapping in OpenAI's form or a type stands for."""
     if isinstance(value, chat_pb2.ResponseFormat):
         return value
+    if isinstance(value, type):
+        return json_schema(value)
     fields = {"type": value} if isinstance(value, str) else given(value)
     build = _look_up("response_format", fields.pop("type", None), _RESPONSE_FORMATS)
     return build(fields)

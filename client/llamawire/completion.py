@@ -121,8 +121,13 @@ class Choice:
 
     @property
     def logprobs(self) -> chat_pb2.Logprobs:
-        """The log probabilities of its tokens; empty where they were not asked for."""
+        """The log probabilities of its text's tokens; empty where they were not asked for."""
         return self.proto.logprobs
+
+    def parse(self) -> Any:
+        """The text, parsed as JSON: for answers that were asked to follow a schema. Raises ValueError where it is not
+        JSON, as when the answer was cut off."""
+        return json.loads(self.text)
 
     def __repr__(self) -> str:
         return f"Choice(index={self.index}, text={self.text!r}, finish_reason={self.finish_reason!r})"
@@ -183,6 +188,16 @@ class Completion:
         return self._first.finish_reason
 
     @property
+    def logprobs(self) -> chat_pb2.Logprobs:
+        """The log probabilities of its text's tokens; empty where they were not asked for."""
+        return self._first.logprobs
+
+    def parse(self) -> Any:
+        """The text, parsed as JSON: for answers that were asked to follow a schema. Raises ValueError where it is not
+        JSON, as when the answer was cut off."""
+        return self._first.parse()
+
+    @property
     def usage(self) -> usage_pb2.Usage:
         """What it cost in tokens."""
         return self.proto.usage
@@ -218,6 +233,21 @@ class Chunk:
     def reasoning(self) -> str:
         """The new reasoning; "" where there is none."""
         return self._first.delta.reasoning_content
+
+    @property
+    def refusal(self) -> str:
+        """More of why the model refuses; "" where there is none."""
+        return self._first.delta.refusal
+
+    @property
+    def tool_calls(self) -> Sequence[chat_pb2.ToolCallDelta]:
+        """More of the tool calls, by index: id and name on a call's first delta, then arguments to be appended."""
+        return self._first.delta.tool_calls
+
+    @property
+    def logprobs(self) -> chat_pb2.Logprobs:
+        """Those of the new text's tokens; empty where they were not asked for."""
+        return self._first.logprobs
 
     @property
     def finish_reason(self) -> str | None:

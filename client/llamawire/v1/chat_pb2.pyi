@@ -71,7 +71,7 @@ class _ReasoningEffortEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper
     REASONING_EFFORT_UNSPECIFIED: _ReasoningEffort.ValueType  # 0
     """The model's own default."""
     REASONING_EFFORT_NONE: _ReasoningEffort.ValueType  # 1
-    """Not at all."""
+    """Not at all: chat templates are also given `enable_thinking` false, and reasoning_budget is 0 where it is absent."""
     REASONING_EFFORT_MINIMAL: _ReasoningEffort.ValueType  # 2
     """As little as it can."""
     REASONING_EFFORT_LOW: _ReasoningEffort.ValueType  # 3
@@ -87,7 +87,7 @@ class ReasoningEffort(_ReasoningEffort, metaclass=_ReasoningEffortEnumTypeWrappe
 REASONING_EFFORT_UNSPECIFIED: ReasoningEffort.ValueType  # 0
 """The model's own default."""
 REASONING_EFFORT_NONE: ReasoningEffort.ValueType  # 1
-"""Not at all."""
+"""Not at all: chat templates are also given `enable_thinking` false, and reasoning_budget is 0 where it is absent."""
 REASONING_EFFORT_MINIMAL: ReasoningEffort.ValueType  # 2
 """As little as it can."""
 REASONING_EFFORT_LOW: ReasoningEffort.ValueType  # 3
@@ -204,6 +204,7 @@ class ChatCompletionRequest(google.protobuf.message.Message):
     METADATA_FIELD_NUMBER: builtins.int
     WAIT_FOR_MODEL_FIELD_NUMBER: builtins.int
     PRIORITY_FIELD_NUMBER: builtins.int
+    REASONING_BUDGET_FIELD_NUMBER: builtins.int
     model: builtins.str
     """The model's name: a loaded model, an entry of models.yaml, or one found in the models folder. Required.
     White space around it and the case of its letters do not matter.
@@ -238,13 +239,15 @@ class ChatCompletionRequest(google.protobuf.message.Message):
     n: builtins.int
     """How many choices to generate; the prompt is computed once for all. [1, the model's `parallel`]; default 1."""
     logprobs: builtins.bool
-    """Whether to return the log probabilities of the generated tokens. Default false."""
+    """Whether to return the log probabilities of the tokens of the text; those of reasoning and of tool calls are left
+    out. Default false.
+    """
     top_logprobs: builtins.int
     """How many of the likeliest tokens to list at each place. [0, 20]; needs `logprobs`."""
     parallel_tool_calls: builtins.bool
     """Whether one answer may hold several calls. Default true."""
     reasoning_effort: global___ReasoningEffort.ValueType
-    """How much a reasoning model should reason; passed to the chat template."""
+    """How much a reasoning model should reason; passed to the chat template as `reasoning_effort`."""
     user: builtins.str
     """Names the end user. Accepted; has no effect. At most 512 bytes."""
     wait_for_model: builtins.bool
@@ -254,6 +257,11 @@ class ChatCompletionRequest(google.protobuf.message.Message):
     priority: builtins.int
     """Where it stands in the model's line. Lower goes first, as vLLM has it; one step is worth ten seconds of waiting, so
     that nobody waits for ever. [-100, 100]; default 0.
+    """
+    reasoning_budget: builtins.int
+    """The most tokens of reasoning: once so many have come, the reasoning is ended and the answer begins. With 0 the
+    model does not reason at all. What ends the reasoning is not counted. [0, 2^31); default: no limit, but with
+    REASONING_EFFORT_NONE 0.
     """
     @property
     def messages(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Message]:
@@ -273,15 +281,19 @@ class ChatCompletionRequest(google.protobuf.message.Message):
 
     @property
     def tools(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Tool]:
-        """Functions the model may call. At most 128."""
+        """Functions the model may call. At most 128, with parameters of at most 128 KiB together."""
 
     @property
     def tool_choice(self) -> global___ToolChoice:
-        """Whether and which functions are to be called. Default: none without tools, auto with them."""
+        """Whether and which functions are to be called. Default: none without tools, auto with them. What is called has
+        arguments that follow the schema of the function.
+        """
 
     @property
     def response_format(self) -> global___ResponseFormat:
-        """What form the answer must have. Default: text."""
+        """What form the answer must have. It is enforced while the answer is generated: what comes has that form, unless
+        max_tokens or `stop` cuts it. Not together with a tool_choice that requires a call. Default: text.
+        """
 
     @property
     def chat_template_kwargs(self) -> google.protobuf.struct_pb2.Struct:
@@ -326,9 +338,10 @@ class ChatCompletionRequest(google.protobuf.message.Message):
         metadata: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         wait_for_model: builtins.bool | None = ...,
         priority: builtins.int | None = ...,
+        reasoning_budget: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_priority", b"_priority", "_repeat_penalty", b"_repeat_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_wait_for_model", b"_wait_for_model", "chat_template_kwargs", b"chat_template_kwargs", "frequency_penalty", b"frequency_penalty", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "min_p", b"min_p", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "prediction", b"prediction", "presence_penalty", b"presence_penalty", "priority", b"priority", "repeat_penalty", b"repeat_penalty", "response_format", b"response_format", "seed", b"seed", "temperature", b"temperature", "tool_choice", b"tool_choice", "top_k", b"top_k", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "wait_for_model", b"wait_for_model"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_priority", b"_priority", "_repeat_penalty", b"_repeat_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_wait_for_model", b"_wait_for_model", "chat_template_kwargs", b"chat_template_kwargs", "frequency_penalty", b"frequency_penalty", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "messages", b"messages", "metadata", b"metadata", "min_p", b"min_p", "model", b"model", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "prediction", b"prediction", "presence_penalty", b"presence_penalty", "priority", b"priority", "reasoning_effort", b"reasoning_effort", "repeat_penalty", b"repeat_penalty", "response_format", b"response_format", "seed", b"seed", "stop", b"stop", "stop_token_ids", b"stop_token_ids", "temperature", b"temperature", "tool_choice", b"tool_choice", "tools", b"tools", "top_k", b"top_k", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "user", b"user", "wait_for_model", b"wait_for_model"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_priority", b"_priority", "_reasoning_budget", b"_reasoning_budget", "_repeat_penalty", b"_repeat_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_wait_for_model", b"_wait_for_model", "chat_template_kwargs", b"chat_template_kwargs", "frequency_penalty", b"frequency_penalty", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "min_p", b"min_p", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "prediction", b"prediction", "presence_penalty", b"presence_penalty", "priority", b"priority", "reasoning_budget", b"reasoning_budget", "repeat_penalty", b"repeat_penalty", "response_format", b"response_format", "seed", b"seed", "temperature", b"temperature", "tool_choice", b"tool_choice", "top_k", b"top_k", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "wait_for_model", b"wait_for_model"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_priority", b"_priority", "_reasoning_budget", b"_reasoning_budget", "_repeat_penalty", b"_repeat_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_wait_for_model", b"_wait_for_model", "chat_template_kwargs", b"chat_template_kwargs", "frequency_penalty", b"frequency_penalty", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "messages", b"messages", "metadata", b"metadata", "min_p", b"min_p", "model", b"model", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "prediction", b"prediction", "presence_penalty", b"presence_penalty", "priority", b"priority", "reasoning_budget", b"reasoning_budget", "reasoning_effort", b"reasoning_effort", "repeat_penalty", b"repeat_penalty", "response_format", b"response_format", "seed", b"seed", "stop", b"stop", "stop_token_ids", b"stop_token_ids", "temperature", b"temperature", "tool_choice", b"tool_choice", "tools", b"tools", "top_k", b"top_k", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "user", b"user", "wait_for_model", b"wait_for_model"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_frequency_penalty", b"_frequency_penalty"]) -> typing.Literal["frequency_penalty"] | None: ...
     @typing.overload
@@ -345,6 +358,8 @@ class ChatCompletionRequest(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_presence_penalty", b"_presence_penalty"]) -> typing.Literal["presence_penalty"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_priority", b"_priority"]) -> typing.Literal["priority"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_reasoning_budget", b"_reasoning_budget"]) -> typing.Literal["reasoning_budget"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_repeat_penalty", b"_repeat_penalty"]) -> typing.Literal["repeat_penalty"] | None: ...
     @typing.overload
@@ -535,9 +550,9 @@ class FunctionDefinition(google.protobuf.message.Message):
     description: builtins.str
     """What it does and when to call it."""
     parameters: builtins.str
-    """The JSON Schema of its parameters, as JSON. Empty: it takes none."""
+    """The JSON Schema of its parameters, a JSON object. At most 128 KiB. Empty: it takes none."""
     strict: builtins.bool
-    """Whether its arguments must follow the schema to the letter."""
+    """Whether its arguments must follow the schema to the letter. They always do."""
     def __init__(
         self,
         *,
@@ -682,9 +697,9 @@ class JsonSchemaFormat(google.protobuf.message.Message):
     description: builtins.str
     """What the answer is for."""
     schema: builtins.str
-    """The JSON Schema, as JSON."""
+    """The JSON Schema, a JSON object. At most 128 KiB. Required."""
     strict: builtins.bool
-    """Whether the schema must be followed to the letter."""
+    """Whether the schema must be followed to the letter. It always is."""
     def __init__(
         self,
         *,
@@ -716,7 +731,7 @@ class GrammarFormat(google.protobuf.message.Message):
         SYNTAX_GBNF: GrammarFormat._Syntax.ValueType  # 1
         """llama.cpp's GBNF."""
         SYNTAX_LARK: GrammarFormat._Syntax.ValueType  # 2
-        """Lark's notation."""
+        """Lark's notation, as llguidance has it; the answer is its rule `start`."""
         SYNTAX_REGEX: GrammarFormat._Syntax.ValueType  # 3
         """A regular expression for the whole answer."""
 
@@ -728,7 +743,7 @@ class GrammarFormat(google.protobuf.message.Message):
     SYNTAX_GBNF: GrammarFormat.Syntax.ValueType  # 1
     """llama.cpp's GBNF."""
     SYNTAX_LARK: GrammarFormat.Syntax.ValueType  # 2
-    """Lark's notation."""
+    """Lark's notation, as llguidance has it; the answer is its rule `start`."""
     SYNTAX_REGEX: GrammarFormat.Syntax.ValueType  # 3
     """A regular expression for the whole answer."""
 
@@ -737,7 +752,7 @@ class GrammarFormat(google.protobuf.message.Message):
     syntax: global___GrammarFormat.Syntax.ValueType
     """The language that the grammar is written in."""
     grammar: builtins.str
-    """The grammar."""
+    """The grammar, for the whole answer. At most 128 KiB. Required."""
     def __init__(
         self,
         *,

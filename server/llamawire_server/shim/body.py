@@ -12,7 +12,8 @@ from starlette.requests import ClientDisconnect, Request
 from llamawire_server.errors import Condition, FieldViolation, ServiceError, invalid, invalid_field
 from llamawire_server.service.validation import MAX_MESSAGES
 from llamawire_server.shim.disconnect import CallerGoneError
-from llamawire_server.shim.request_schema import TAG_MARK, TYPE_DISCRIMINATOR, ChatCompletionRequest
+from llamawire_server.shim.request_schema import ChatCompletionRequest
+from llamawire_server.shim.request_types import TAG_MARK, TYPE_DISCRIMINATOR
 
 # A body can have as many errors as it has fields; a caller is told of this many.
 _MAX_VIOLATIONS = 32

@@ -6,62 +6,21 @@ check, so that both sides of the wire refuse the same values in the same words. 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-# Begins the tags of unions, so that they can be told from field names in the place of an error.
-TAG_MARK = "|"
-
-T = TypeVar("T")
-
-# A body has room for millions of bad entries, and to complain of each would take a minute.
-List = Annotated[list[T], Field(fail_fast=True)]
-
-_FLOAT32_MAX = (2 - 2**-23) * 2.0**127
-
-Int32 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
-Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
-Float32 = Annotated[float, Field(ge=-_FLOAT32_MAX, le=_FLOAT32_MAX)]
-
-
-def _refuse(value: object) -> object:
-    if value is None:
-        return value
-    raise PydanticCustomError("unsupported", "is not supported by this server")
-
-
-NotSupported = Annotated[None, BeforeValidator(_refuse)]
-
-
-def _check_token_id(key: str) -> str:
-    digits = key[1:] if key.startswith("-") else key
-    if digits.isascii() and digits.isdigit() and len(digits) <= 10 and -(2**31) <= int(key) < 2**31:
-        return key
-    raise PydanticCustomError("token_id", "a key must be a token id in decimal digits")
-
-
-def _tag_of_json_type(value: object) -> str | None:
-    if isinstance(value, str):
-        return "|string"
-    if isinstance(value, list):
-        return "|array"
-    return "|object" if isinstance(value, dict) else None
-
-
-def _tag_of_type_field(value: object) -> str | None:
-    return f"{TAG_MARK}{value['type']}" if isinstance(value, dict) and "type" in value else None
-
-
-# How Pydantic names the unions whose members are told apart by their `type`.
-TYPE_DISCRIMINATOR = _tag_of_type_field.__name__
-
-
-class RequestModel(BaseModel):
-    """Takes exactly the fields and types that it declares."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+from llamawire_server.shim.request_types import (
+    Float32,
+    Int32,
+    Int64,
+    List,
+    NotSupported,
+    RequestModel,
+    check_token_id,
+    tag_of_json_type,
+    tag_of_type_field,
+)
 
 
 class TextPart(RequestModel):
@@ -120,15 +79,15 @@ ContentPart = Annotated[
     | Annotated[RefusalPart, Tag("|refusal")]
     | Annotated[ImagePart, Tag("|image_url")]
     | Annotated[AudioPart, Tag("|input_audio")],
-    Discriminator(_tag_of_type_field),
+    Discriminator(tag_of_type_field),
 ]
 Content = Annotated[
     Annotated[str, Tag("|string")] | Annotated[List[ContentPart], Tag("|array")],
-    Discriminator(_tag_of_json_type),
+    Discriminator(tag_of_json_type),
 ]
 PlainContent = Annotated[
     Annotated[str, Tag("|string")] | Annotated[List[TextPart], Tag("|array")],
-    Discriminator(_tag_of_json_type),
+    Discriminator(tag_of_json_type),
 ]
 
 
@@ -199,7 +158,7 @@ class FunctionDefinition(RequestModel):
     parameters: dict[str, Any] | None = None
     """The JSON Schema of its parameters. Absent: it takes none."""
     strict: bool | None = None
-    """Whether its arguments must follow the schema to the letter."""
+    """Whether its arguments must follow the schema to the letter. They always do."""
 
 
 class Tool(RequestModel):
@@ -225,11 +184,11 @@ class NamedToolChoice(RequestModel):
 ToolChoice = Annotated[
     Annotated[Literal["none", "auto", "required"], Tag("|string")]
     | Annotated[NamedToolChoice, Tag("|object")],
-    Discriminator(_tag_of_json_type),
+    Discriminator(tag_of_json_type),
 ]
 FunctionChoice = Annotated[
     Annotated[Literal["none", "auto"], Tag("|string")] | Annotated[FunctionName, Tag("|object")],
-    Discriminator(_tag_of_json_type),
+    Discriminator(tag_of_json_type),
 ]
 
 
@@ -252,9 +211,9 @@ class JsonSchema(RequestModel):
     description: str | None = None
     """What the answer is for."""
     schema_: dict[str, Any] | None = Field(default=None, alias="schema")
-    """The JSON Schema itself."""
+    """The JSON Schema itself. Required, whatever OpenAI's clients leave out."""
     strict: bool | None = None
-    """Whether the schema must be followed to the letter."""
+    """Whether the schema must be followed to the letter. It always is."""
 
 
 class JsonSchemaFormat(RequestModel):
@@ -265,7 +224,7 @@ class JsonSchemaFormat(RequestModel):
 
 
 class GrammarFormat(RequestModel):
-    """Text that a grammar allows. llamawire's own."""
+    """Text that a grammar allows, from its first character to its last. llamawire's own."""
 
     type: Literal["grammar"]
     syntax: Literal["gbnf", "lark", "regex"] | None = None
@@ -278,7 +237,7 @@ ResponseFormat = Annotated[
     | Annotated[JsonObjectFormat, Tag("|json_object")]
     | Annotated[JsonSchemaFormat, Tag("|json_schema")]
     | Annotated[GrammarFormat, Tag("|grammar")],
-    Discriminator(_tag_of_type_field),
+    Discriminator(tag_of_type_field),
 ]
 
 
@@ -291,7 +250,7 @@ class Prediction(RequestModel):
 
 Stop = Annotated[
     Annotated[str, Tag("|string")] | Annotated[List[str], Tag("|array")],
-    Discriminator(_tag_of_json_type),
+    Discriminator(tag_of_json_type),
 ]
 
 
@@ -342,10 +301,10 @@ class ChatCompletionRequest(RequestModel):
     n: Int32 | None = None
     """How many choices to generate."""
     logprobs: bool | None = None
-    """Whether to return the log probabilities of the generated tokens."""
+    """Whether to return the log probabilities of the tokens of the text."""
     top_logprobs: Int32 | None = None
     """How many of the likeliest tokens to list at each place. [0, 20]"""
-    logit_bias: dict[Annotated[str, BeforeValidator(_check_token_id)], Float32] | None = None
+    logit_bias: dict[Annotated[str, BeforeValidator(check_token_id)], Float32] | None = None
     """Added to the logits of tokens; the keys are token ids in decimal digits. [-100, 100]"""
 
     tools: List[Tool] | None = None
@@ -361,8 +320,11 @@ class ChatCompletionRequest(RequestModel):
 
     response_format: ResponseFormat | None = None
     """What form the answer must have."""
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = None
-    """How much a reasoning model should reason."""
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    """How much a reasoning model should reason; "xhigh" and "max" mean "high"."""
+    reasoning_budget: Int32 | None = None
+    """The most tokens of reasoning; 0: none at all. Default: no limit, but with `reasoning_effort` "none" 0.
+    llamawire's own."""
     chat_template_kwargs: dict[str, Any] | None = None
     """More variables for the chat template, such as {"enable_thinking": false}. llamawire's own."""
     wait_for_model: bool | None = None

@@ -28,7 +28,11 @@ _SAME = (
     "parallel_tool_calls",
     "wait_for_model",
     "priority",
+    "reasoning_budget",
 )
+
+# Chat templates know no more than high.
+_EFFORTS = {"xhigh": "high", "max": "high"}
 
 # Protocol buffers refuse messages that are nested deeper than 100; a level of a Struct takes three.
 _MAX_STRUCT_DEPTH = 24
@@ -59,9 +63,8 @@ def to_chat_request(request: openai.ChatCompletionRequest) -> chat_pb2.ChatCompl
     if request.response_format is not None:
         message.response_format.CopyFrom(_response_format(request.response_format))
     if request.reasoning_effort is not None:
-        message.reasoning_effort = chat_pb2.ReasoningEffort.Value(
-            f"REASONING_EFFORT_{request.reasoning_effort.upper()}"
-        )
+        effort = _EFFORTS.get(request.reasoning_effort, request.reasoning_effort)
+        message.reasoning_effort = chat_pb2.ReasoningEffort.Value(f"REASONING_EFFORT_{effort.upper()}")
     if request.chat_template_kwargs is not None:
         _check_struct_value(request.chat_template_kwargs, "chat_template_kwargs", _MAX_STRUCT_DEPTH)
         message.chat_template_kwargs.update(request.chat_template_kwargs)

@@ -59,6 +59,7 @@ def test_every_option_arrives():
         metadata={"team": "a"},
         wait_for_model=False,
         priority=-3,
+        reasoning_budget=0,
     )
 
     names = {field.name for field, _ in built.ListFields()}
@@ -71,6 +72,7 @@ def test_every_option_arrives():
     assert built.chat_template_kwargs["enable_thinking"] is False
     assert built.prediction.content == "hello"
     assert built.priority == -3
+    assert built.HasField("reasoning_budget")
 
 
 def test_options_take_the_place_of_a_proto_s_fields_and_leave_it_alone():
@@ -160,6 +162,12 @@ def test_a_tool_choice_in_any_form(choice, expected):
         (
             chat_pb2.ResponseFormat(text=chat_pb2.TextFormat()),
             chat_pb2.ResponseFormat(text=chat_pb2.TextFormat()),
+        ),
+        (
+            bool,
+            chat_pb2.ResponseFormat(
+                json_schema=chat_pb2.JsonSchemaFormat(name="bool", schema='{"type": "boolean"}')
+            ),
         ),
     ],
 )

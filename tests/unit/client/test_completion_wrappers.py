@@ -44,6 +44,15 @@ def test_a_completion_speaks_for_its_first_choice(proto):
     assert completion.timings.first_token_seconds == 1.5
     assert completion.timings.queue_seconds == 0
     assert completion.proto is proto
+    assert list(completion.logprobs.content) == []
+
+
+def test_an_answer_that_follows_a_schema_is_parsed(proto):
+    proto.choices[0].message.content = '{"age": 7}'
+    assert Completion(proto).parse() == {"age": 7}
+    proto.choices[0].message.content = '{"age": '
+    with pytest.raises(ValueError):  # noqa: PT011
+        Completion(proto).parse()
 
 
 def test_the_other_choices_are_there_too(proto):
@@ -84,6 +93,7 @@ def test_a_chunk_speaks_for_choice_0_wherever_it_stands():
     chunk = Chunk(chat_pb2.ChatCompletionChunk(choices=[other, first]))
 
     assert (chunk.text, chunk.reasoning, chunk.finish_reason) == ("a", "r", "length")
+    assert (chunk.refusal, list(chunk.tool_calls), list(chunk.logprobs.content)) == ("", [], [])
     assert Chunk(chat_pb2.ChatCompletionChunk(choices=[other])).text == ""
     assert chunk.usage.total_tokens == 0
 

@@ -100,7 +100,7 @@ CHOICES = st.one_of(
 NUMBERS = {
     **dict.fromkeys(["temperature", "top_p", "min_p", "repeat_penalty"], FLOAT32),
     **dict.fromkeys(["frequency_penalty", "presence_penalty"], FLOAT32),
-    **dict.fromkeys(["top_k", "max_tokens", "n", "top_logprobs", "priority"], INT32),
+    **dict.fromkeys(["top_k", "max_tokens", "n", "top_logprobs", "priority", "reasoning_budget"], INT32),
     **dict.fromkeys(["logprobs", "parallel_tool_calls", "wait_for_model"], st.booleans()),
     "seed": st.integers(-(2**63), 2**63 - 1),
 }
@@ -276,6 +276,11 @@ def test_what_has_no_effect_is_accepted():
 )
 def test_both_names_of_max_tokens(fields, expected):
     assert translate(**fields).max_tokens == expected
+
+
+@pytest.mark.parametrize("effort", ["high", "xhigh", "max"])
+def test_more_than_a_high_effort_is_a_high_one(effort):
+    assert translate(reasoning_effort=effort).reasoning_effort == chat_pb2.REASONING_EFFORT_HIGH
 
 
 def test_a_stop_may_be_a_string():
