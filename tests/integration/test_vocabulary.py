@@ -57,3 +57,15 @@ def test_a_limit_ends_the_work(vocabulary: Vocabulary) -> None:
 
 def test_no_piece_is_longer_than_the_longest(vocabulary: Vocabulary) -> None:
     assert vocabulary.longest_piece_bytes >= max(len(vocabulary.piece(t)) for t in range(vocabulary.size))
+
+
+def test_control_tokens_that_mark_something_have_their_names_as_bytes(vocabulary: Vocabulary) -> None:
+    (turn,) = vocabulary.tokenize("<|im_start|>", add_special=False, parse_special=True)
+    (word,) = vocabulary.tokenize(" fox", add_special=False, parse_special=True)
+    assert vocabulary.special_token("<|im_start|>") == turn
+    assert [vocabulary.special_token(text) for text in (" fox", "<think>", "", "<|im_start|><|im_end|>")] == [
+        None
+    ] * 4
+    assert vocabulary.marked_pieces(["<|im_start|>", "<think>", " fox"]) == {turn: b"<|im_start|>"}
+    assert (vocabulary.piece(turn), vocabulary.named_piece(turn)) == (b"", b"<|im_start|>")
+    assert vocabulary.piece(word) == vocabulary.named_piece(word) == b" fox"

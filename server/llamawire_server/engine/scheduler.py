@@ -222,6 +222,8 @@ class Scheduler:
         """How long a draft may be. The last token that a sequence may have is sampled after the draft, and so needs
         no place in it."""
         num_tokens = min(sequence.max_tokens + sequence.num_prompt_tokens, self.limits.context_length)
+        if sequence.num_free_tokens is not None:
+            num_tokens = min(num_tokens, len(sequence.tokens) + sequence.num_free_tokens)
         return max(0, num_tokens - len(sequence.tokens) - 1)
 
     def _admit(self) -> None:
@@ -345,6 +347,7 @@ class Scheduler:
         """Let the sequence go on with the tokens, as far as it goes; gives those that it took."""
         for number, token in enumerate(tokens):
             sequence.tokens.append(token)
+            del sequence.forced_tokens[:1]
             if sequence.drafter is not None:
                 sequence.drafter.follow(sequence.tokens, 1)
             sequence.ended_by_token = token in end_token_ids or token in sequence.stop_token_ids

@@ -109,6 +109,12 @@ class Sequence:
     """How many of the likeliest tokens of each place are wanted with how likely they are; None where nobody wants to
     know of any."""
 
+    forced_tokens: list[int] = field(default_factory=list)
+    """What comes next, whatever is likely; the scheduler takes away what has come."""
+
+    num_free_tokens: int | None = None
+    """How many tokens may come until somebody has to look at them; None: any number. At least 1."""
+
     num_computed_tokens: int = 0
     """Tokens whose keys and values are in the KV cache."""
 

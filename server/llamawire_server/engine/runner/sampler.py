@@ -53,6 +53,7 @@ class Sampler:
 
         Raises ConstraintError where it can't be.
         """
+        self._sequence = sequence
         self._parameters = parameters = sequence.sampling
         self._is_greedy = parameters.temperature == 0 or parameters.top_k == 1 or parameters.top_p == 0
         adjusts = bool(parameters.logit_bias) or has_penalties(parameters)
@@ -114,6 +115,9 @@ class Sampler:
         return token
 
     def _choose(self, logits: Logits, mask: Mask | None) -> int:
+        forced = self._sequence.forced_tokens
+        if forced and (ahead := self.place - self._sequence.num_output_tokens) < len(forced):
+            return forced[ahead]
         if mask is None:
             return self._best_or_drawn(logits)
         row = _masking.apply(logits, mask)

@@ -108,6 +108,31 @@ class Vocabulary:
             piece = self._pieces[token] = self._read_piece(token, special=False)
         return piece
 
+    def named_piece(self, token: int) -> bytes:
+        """The token's bytes, or its name where it is a control token. Raises IndexError as `piece` does."""
+        return self.piece(token) or self._read_piece(token, special=True)
+
+    def special_token(self, text: str) -> int | None:
+        """The one token that the text is, where it stands for itself and for no text: a control token, or one that
+        looks like one. None where there is none."""
+        tokens = self._tokenize(text, add_special=False, parse_special=True)
+        if len(tokens) != 1 or self._name(tokens[0]) != text:
+            return None
+        attributes = llama_cpp.llama_vocab_get_attr(self._vocabulary, tokens[0])
+        if attributes & (llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN):
+            return tokens[0]
+        is_marker = text.startswith("<") and text.endswith(">")
+        return tokens[0] if is_marker and attributes & llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED else None
+
+    def marked_pieces(self, markers: Sequence[str]) -> dict[int, bytes]:
+        """Those of the texts that are each one control token: the tokens, with the texts' bytes."""
+        found = {}
+        for marker in markers:
+            token = self.special_token(marker)
+            if token is not None and not self.piece(token):
+                found[token] = marker.encode()
+        return found
+
     def detokenize(self, tokens: Sequence[int], *, unparse_special: bool) -> str:
         """The tokens' text, with the names of control tokens if asked for."""
         array = (llama_cpp.llama_token * len(tokens))(*tokens)
