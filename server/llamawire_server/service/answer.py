@@ -10,13 +10,17 @@ from dataclasses import dataclass, field
 from google.protobuf import duration_pb2
 
 from llamawire.v1 import chat_pb2, usage_pb2
+from llamawire_server.chat.tools import CallDelta
 from llamawire_server.pool.pool import Lease
-from llamawire_server.worker.messages import Completed, Event, TextDelta
+from llamawire_server.worker.messages import Completed, Event, Logprob, TextDelta
 
 FINISH_REASONS = {
     "stop": chat_pb2.FINISH_REASON_STOP,
     "length": chat_pb2.FINISH_REASON_LENGTH,
+    "tool_calls": chat_pb2.FINISH_REASON_TOOL_CALLS,
 }
+# JSON has no infinity; OpenAI's API has this in its place.
+MINUS_INFINITY = -9999.0
 SERVICE_TIER = "default"
 OPENING = chat_pb2.Delta(role=chat_pb2.ROLE_ASSISTANT, content="")
 
@@ -26,14 +30,63 @@ class News:
     """What is new in one choice."""
 
     text: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    calls: dict[int, list[CallDelta]] = field(default_factory=dict)
+    """By the call's index, in the order in which they came."""
+    logprobs: list[Logprob] = field(default_factory=list)
     finish_reason: chat_pb2.FinishReason.ValueType = chat_pb2.FINISH_REASON_UNSPECIFIED
+
+    def add(self, event: TextDelta) -> None:
+        """Note more of the choice."""
+        self.text.append(event.text)
+        if event.reasoning:
+            self.reasoning.append(event.reasoning)
+        for call in event.calls:
+            self.calls.setdefault(call.index, []).append(call)
+        self.logprobs += event.logprobs
+        if event.finish_reason:
+            self.finish_reason = FINISH_REASONS[event.finish_reason]
+
+    def write(self, chunk: chat_pb2.ChatCompletionChunk, index: int) -> None:
+        """Add it to a chunk as an entry of the choice, where there is anything beside the end."""
+        content = "".join(self.text)
+        if not (content or self.reasoning or self.calls or self.logprobs):
+            return
+        choice = _add(chunk, index)
+        choice.delta.SetInParent()
+        if content:
+            choice.delta.content = content
+        if self.reasoning:
+            choice.delta.reasoning_content = "".join(self.reasoning)
+        for number, deltas in sorted(self.calls.items()):
+            # Clients join what comes of a call by its index, but not within one chunk.
+            call = choice.delta.tool_calls.add(index=number)
+            call.function.arguments = "".join(delta.arguments for delta in deltas)
+            if deltas[0].id:
+                call.id, call.type, call.function.name = deltas[0].id, "function", deltas[0].name
+        if self.logprobs:
+            choice.logprobs.content.extend(map(_logprob, self.logprobs))
+
+    def message(self) -> chat_pb2.Message:
+        """The whole message, where this is all that there is."""
+        message = chat_pb2.Message(role=chat_pb2.ROLE_ASSISTANT)
+        content = "".join(self.text)
+        if content or not self.calls:
+            message.content = content
+        if self.reasoning:
+            message.reasoning_content = "".join(self.reasoning)
+        for _, (first, *others) in sorted(self.calls.items()):
+            arguments = "".join(delta.arguments for delta in (first, *others))
+            function = chat_pb2.FunctionCall(name=first.name, arguments=arguments)
+            message.tool_calls.add(id=first.id, type="function", function=function)
+        return message
 
 
 class Answer:
     """One answer on its way: its identity, and what its events become."""
 
-    def __init__(self, lease: Lease, num_choices: int, arrived: float) -> None:
-        """arrived: when the request came, by time.monotonic."""
+    def __init__(self, lease: Lease, num_choices: int, arrived: float, *, has_logprobs: bool = False) -> None:
+        """arrived: when the request came, by time.monotonic. has_logprobs: whether they were asked for."""
         self._id = f"chatcmpl-{uuid.uuid4().hex}"
         self._created = int(time.time())
         self._lease = lease
@@ -47,10 +100,11 @@ class Answer:
         ).SerializeToString()
         self._num_choices = num_choices
         self._seconds_before_queue = time.monotonic() - arrived
+        self._has_logprobs = has_logprobs
         self._has_begun = False
 
     def chunks(self, events: Sequence[Event]) -> Iterator[chat_pb2.ChatCompletionChunk]:
-        """The events of one or more steps as chunks: one for the text of all choices, one for those that ended."""
+        """The events of one or more steps as chunks: one for what all choices say, one for those that ended."""
         if self._has_begun and (delta := _only_text(events)):
             # One token of one choice, as nearly always: there is nothing to sort.
             chunk = self._chunk()
@@ -64,12 +118,10 @@ class Answer:
             for index in range(self._num_choices):
                 _add(first, index).delta.MergeFrom(OPENING)
             yield first
-        texts = {index: "".join(new.text) for index, new in sorted(news.items())}
-        if any(texts.values()):
-            chunk = self._chunk()
-            for index, text in texts.items():
-                if text:
-                    _add(chunk, index).delta.content = text
+        chunk = self._chunk()
+        for index, new in sorted(news.items()):
+            new.write(chunk, index)
+        if chunk.choices:
             yield chunk
         ended = {index: new.finish_reason for index, new in sorted(news.items()) if new.finish_reason}
         if ended or completed is not None:
@@ -95,8 +147,11 @@ class Answer:
             choices=[
                 chat_pb2.Choice(
                     index=index,
-                    message=chat_pb2.Message(role=chat_pb2.ROLE_ASSISTANT, content="".join(new.text)),
+                    message=new.message(),
                     finish_reason=new.finish_reason,
+                    logprobs=chat_pb2.Logprobs(content=map(_logprob, new.logprobs))
+                    if self._has_logprobs
+                    else None,
                 )
                 for index, new in sorted(news.items())
             ],
@@ -132,7 +187,9 @@ def _only_text(events: Sequence[Event]) -> TextDelta | None:
     if len(events) != 1:
         return None
     event = events[0]
-    return event if isinstance(event, TextDelta) and event.text and not event.finish_reason else None
+    if not isinstance(event, TextDelta) or not event.text or event.finish_reason:
+        return None
+    return None if event.reasoning or event.calls or event.logprobs else event
 
 
 def _sort(events: Iterable[Event]) -> tuple[dict[int, News], Completed | None]:
@@ -140,10 +197,7 @@ def _sort(events: Iterable[Event]) -> tuple[dict[int, News], Completed | None]:
     completed = None
     for event in events:
         if isinstance(event, TextDelta):
-            new = news.setdefault(event.index, News())
-            new.text.append(event.text)
-            if event.finish_reason:
-                new.finish_reason = FINISH_REASONS[event.finish_reason]
+            news.setdefault(event.index, News()).add(event)
         elif isinstance(event, Completed):
             completed = event
     return news, completed
@@ -158,12 +212,33 @@ def _usage(completed: Completed) -> usage_pb2.Usage:
         prompt_cache_miss_tokens=completed.num_prompt_tokens - completed.num_cached_tokens,
         prompt_tokens_details=usage_pb2.PromptTokensDetails(cached_tokens=completed.num_cached_tokens),
         completion_tokens_details=usage_pb2.CompletionTokensDetails(
+            reasoning_tokens=completed.num_reasoning_tokens,
             accepted_prediction_tokens=completed.num_accepted_prediction_tokens,
             rejected_prediction_tokens=completed.num_rejected_prediction_tokens,
             accepted_draft_tokens=completed.num_accepted_draft_tokens,
             rejected_draft_tokens=completed.num_rejected_draft_tokens,
         ),
     )
+
+
+def _logprob(source: Logprob) -> chat_pb2.TokenLogprob:
+    return chat_pb2.TokenLogprob(
+        token=_text(source.piece),
+        logprob=_finite(source.logprob),
+        bytes=source.piece,
+        top_logprobs=[
+            chat_pb2.TopLogprob(token=_text(piece), logprob=_finite(logprob), bytes=piece)
+            for logprob, piece in source.top
+        ],
+    )
+
+
+def _text(piece: bytes) -> str:
+    return piece.decode("utf-8", "replace")
+
+
+def _finite(logprob: float) -> float:
+    return max(logprob, MINUS_INFINITY)
 
 
 def _duration(seconds: float) -> duration_pb2.Duration:

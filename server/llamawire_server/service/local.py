@@ -182,7 +182,7 @@ class LocalService:
             generate = build_generate(request, worker.next_request_id(), defaults, clock.deadline)
             steps = worker.events(generate, clock.remaining_seconds())
             try:
-                yield Answer(lease, generate.num_choices, arrived), steps
+                yield Answer(lease, generate.num_choices, arrived, has_logprobs=request.logprobs), steps
             finally:
                 await steps.aclose()
 

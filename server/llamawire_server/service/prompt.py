@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from google.protobuf import json_format
 
 from llamawire.v1 import chat_pb2
+from llamawire_server.chat.grammar import Grammar
 from llamawire_server.config import SamplingDefaults
 from llamawire_server.engine.sequence import SamplingParameters
 from llamawire_server.worker.messages import ChatPrompt, Generate
@@ -32,6 +33,19 @@ EFFORT_NAMES = {
     chat_pb2.REASONING_EFFORT_MEDIUM: "medium",
     chat_pb2.REASONING_EFFORT_HIGH: "high",
 }
+TOOL_CHOICES = {
+    chat_pb2.ToolChoice.MODE_NONE: "none",
+    chat_pb2.ToolChoice.MODE_AUTO: "auto",
+    chat_pb2.ToolChoice.MODE_REQUIRED: "required",
+}
+SYNTAXES: dict[int, Literal["gbnf", "lark", "regex"]] = {
+    chat_pb2.GrammarFormat.SYNTAX_UNSPECIFIED: "gbnf",
+    chat_pb2.GrammarFormat.SYNTAX_GBNF: "gbnf",
+    chat_pb2.GrammarFormat.SYNTAX_LARK: "lark",
+    chat_pb2.GrammarFormat.SYNTAX_REGEX: "regex",
+}
+# Templates look into the schema of a function's parameters, and a function without any takes none.
+NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
 def build_generate(
@@ -69,6 +83,11 @@ def build_generate(
         priority=request.priority,
         deadline=deadline,
         prediction=request.prediction.content,
+        tool_choice=tool_choice(request),
+        parallel_tool_calls=given("parallel_tool_calls", True),
+        grammar=_grammar(request.response_format),
+        num_top_logprobs=request.top_logprobs if request.logprobs else None,
+        reasoning_budget=_reasoning_budget(request),
     )
 
 
@@ -77,7 +96,50 @@ def build_prompt(request: chat_pb2.ChatCompletionRequest) -> ChatPrompt:
     variables = _integers(json_format.MessageToDict(request.chat_template_kwargs))
     if request.reasoning_effort in EFFORT_NAMES:
         variables["reasoning_effort"] = EFFORT_NAMES[request.reasoning_effort]
-    return ChatPrompt([_message(message) for message in request.messages], [], variables)
+    if request.reasoning_effort == chat_pb2.REASONING_EFFORT_NONE:
+        # What most templates go by that can do without.
+        variables.setdefault("enable_thinking", False)
+    # What may not be called would only tempt the model.
+    tools = [_tool(tool.function) for tool in request.tools] if tool_choice(request) != "none" else []
+    return ChatPrompt(template_messages(request), tools, variables)
+
+
+def template_messages(request: chat_pb2.ChatCompletionRequest) -> list[dict[str, Any]]:
+    """The conversation as Hugging Face's chat templates expect it."""
+    return [_message(message) for message in request.messages]
+
+
+def tool_choice(request: chat_pb2.ChatCompletionRequest) -> str:
+    """Whether and which function is to be called: "none", "auto", "required" or "function:NAME"."""
+    choice = request.tool_choice
+    if choice.function_name:
+        return f"function:{choice.function_name}"
+    return TOOL_CHOICES.get(choice.mode, "auto") if request.tools else "none"
+
+
+def _tool(function: chat_pb2.FunctionDefinition) -> dict[str, Any]:
+    described: dict[str, Any] = {"name": function.name}
+    if function.description:
+        described["description"] = function.description
+    described["parameters"] = json.loads(function.parameters) if function.parameters else NO_PARAMETERS
+    return {"type": "function", "function": described}
+
+
+def _grammar(wanted: chat_pb2.ResponseFormat) -> Grammar | None:
+    kind = wanted.WhichOneof("format")
+    if kind == "json_object":
+        return Grammar("json_object")
+    if kind == "json_schema":
+        return Grammar("json_schema", wanted.json_schema.schema)
+    if kind == "grammar":
+        return Grammar(SYNTAXES[wanted.grammar.syntax], wanted.grammar.grammar)
+    return None
+
+
+def _reasoning_budget(request: chat_pb2.ChatCompletionRequest) -> int | None:
+    if request.HasField("reasoning_budget"):
+        return request.reasoning_budget
+    return 0 if request.reasoning_effort == chat_pb2.REASONING_EFFORT_NONE else None
 
 
 def _message(message: chat_pb2.Message) -> dict[str, Any]:

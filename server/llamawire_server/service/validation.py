@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 
 from google.protobuf import struct_pb2
 
 from llamawire.v1 import chat_pb2, model_pb2, tokenizer_pb2
+from llamawire_server.chat.tools.history import check_history
 from llamawire_server.errors import FieldViolation, invalid, unsupported
+from llamawire_server.service.form_validation import MAX_TOOLS, form_violations, tool_violations
+from llamawire_server.service.prompt import template_messages
 
 # Counts are checked before entries: everybody waits while one caller's request is looked at.
 MAX_MESSAGES = 16_384
 MAX_CONTENT_PARTS = 1024
-MAX_TOOLS = 128
 MAX_CHOICES = 256
 MAX_STOPS = 16
 MAX_STOP_TOKEN_IDS = 256
@@ -32,7 +33,6 @@ MAX_TOP_LOGPROBS = 20
 MAX_WATCHED_NAMES = 256
 # A message has room for millions of bad tokens, and nobody is helped by that many complaints.
 MAX_VIOLATIONS = 1000
-FUNCTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 # Inclusive bounds of the numbers of a chat request; those of None have no end there.
 RANGES: dict[str, tuple[float, float | None]] = {
@@ -46,6 +46,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "n": (1, MAX_CHOICES),
     "top_logprobs": (0, MAX_TOP_LOGPROBS),
     "priority": (-100, 100),
+    "reasoning_budget": (0, None),
 }
 
 Violations = Iterable[FieldViolation]
@@ -55,7 +56,7 @@ def check_chat_request(request: chat_pb2.ChatCompletionRequest) -> None:
     """Raise ServiceError for a request that no model could answer, or for what this server can't do."""
     if violations := _some(_chat_violations(request)):
         raise invalid(violations)
-    if violations := _some(_unsupported(request)):
+    if violations := _some(_unsupported_parts(request)):
         raise unsupported(violations)
 
 
@@ -116,7 +117,7 @@ def _chat_violations(request: chat_pb2.ChatCompletionRequest) -> Violations:
     yield from _prompt(request)
     yield from _numbers(request)
     yield from _stops(request)
-    yield from _tools(request)
+    yield from form_violations(request)
     if len(request.user.encode()) > MAX_USER_BYTES:
         yield FieldViolation("user", f"is longer than {MAX_USER_BYTES} bytes")
     if len(request.prediction.content.encode()) > MAX_PREDICTION_BYTES:
@@ -145,6 +146,7 @@ def _model(name: str, field: str = "model") -> Violations:
 
 def _prompt(request: chat_pb2.ChatCompletionRequest) -> Violations:
     yield from _messages(request)
+    yield from tool_violations(request)
     if request.reasoning_effort not in chat_pb2.ReasoningEffort.values():
         yield FieldViolation("reasoning_effort", f"is unknown: {request.reasoning_effort}")
     if request.chat_template_kwargs.ByteSize() > MAX_TEMPLATE_VARIABLES_BYTES:
@@ -172,9 +174,15 @@ def _messages(request: chat_pb2.ChatCompletionRequest) -> Violations:
     if len(request.messages) > MAX_MESSAGES:
         yield _too_many("messages", len(request.messages), MAX_MESSAGES)
         return
+    is_sound = True
     for index, message in enumerate(request.messages):
         for violation in _message(message):
+            is_sound = False
             yield FieldViolation(f"messages[{index}].{violation.field}", violation.description)
+    if is_sound:
+        # Each message is right by itself: whether they are so one after the other.
+        for field, problem in check_history(template_messages(request)):
+            yield FieldViolation(field, problem)
 
 
 def _message(message: chat_pb2.Message) -> Violations:
@@ -225,8 +233,6 @@ def _numbers(request: chat_pb2.ChatCompletionRequest) -> Violations:
     penalty = request.repeat_penalty
     if request.HasField("repeat_penalty") and not 0 < penalty <= 10:
         yield FieldViolation("repeat_penalty", f"is {penalty:.6g}; it must be in (0, 10]")
-    if request.HasField("top_logprobs") and not request.logprobs:
-        yield FieldViolation("top_logprobs", "needs logprobs")
     if len(request.logit_bias) > MAX_LOGIT_BIAS:
         yield _too_many("logit_bias", len(request.logit_bias), MAX_LOGIT_BIAS)
         return
@@ -248,26 +254,6 @@ def _stops(request: chat_pb2.ChatCompletionRequest) -> Violations:
     yield from _tokens("stop_token_ids", request.stop_token_ids, 2**31, MAX_STOP_TOKEN_IDS)
 
 
-def _tools(request: chat_pb2.ChatCompletionRequest) -> Violations:
-    names = set()
-    if len(request.tools) > MAX_TOOLS:
-        yield _too_many("tools", len(request.tools), MAX_TOOLS)
-    for index, tool in enumerate(request.tools[:MAX_TOOLS]):
-        name = tool.function.name
-        if not FUNCTION_NAME.fullmatch(name):
-            yield FieldViolation(
-                f"tools[{index}].function.name", "must be 1 to 64 letters, digits, '_' or '-'"
-            )
-        elif name in names:
-            yield FieldViolation(f"tools[{index}].function.name", f"'{name}' is there twice")
-        names.add(name)
-    if request.tool_choice.mode not in chat_pb2.ToolChoice.Mode.values():
-        yield FieldViolation("tool_choice.mode", f"is unknown: {request.tool_choice.mode}")
-    chosen = request.tool_choice.function_name
-    if chosen and chosen not in names:
-        yield FieldViolation("tool_choice.function_name", f"no tool is named '{chosen[:64]}'")
-
-
 def _tokens(name: str, tokens: Sequence[int], vocabulary_size: int, most: int) -> Violations:
     if len(tokens) > most:
         yield _too_many(name, len(tokens), most)
@@ -281,20 +267,8 @@ def _too_many(name: str, number: int, most: int) -> FieldViolation:
     return FieldViolation(name, f"has {number} entries; at most {most} are allowed")
 
 
-def _unsupported(request: chat_pb2.ChatCompletionRequest) -> Violations:
-    """What would change the answer and can't be done; ignoring it would be a lie."""
-    yield from _unsupported_parts(request)
-    if request.tools and request.tool_choice.mode != chat_pb2.ToolChoice.MODE_NONE:
-        yield FieldViolation("tools", "tool calls are not supported; send tool_choice none to go on without")
-    elif request.tool_choice.mode == chat_pb2.ToolChoice.MODE_REQUIRED:
-        yield FieldViolation("tool_choice", "tool calls are not supported")
-    if request.response_format.WhichOneof("format") not in (None, "text"):
-        yield FieldViolation("response_format", "only text is supported")
-    if request.logprobs:
-        yield FieldViolation("logprobs", "log probabilities are not supported")
-
-
 def _unsupported_parts(request: chat_pb2.ChatCompletionRequest) -> Violations:
+    """What would change the answer and can't be done; ignoring it would be a lie."""
     for index, message in enumerate(request.messages):
         for number, part in enumerate(message.content_parts):
             kind = part.WhichOneof("part")

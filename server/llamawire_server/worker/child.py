@@ -17,7 +17,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from llamawire_server.chat.channels import find_style
+from llamawire_server.chat.plan import Planner
 from llamawire_server.chat.template import ChatTemplate, TemplateError
+from llamawire_server.chat.tools import find_format
 from llamawire_server.engine.budget import StepTargets
 from llamawire_server.engine.engine import Engine
 from llamawire_server.engine.model_drafting import ModelDrafting
@@ -31,6 +34,7 @@ from llamawire_server.engine.runner.model import (
 from llamawire_server.engine.runner.runner import LlamaRunner
 from llamawire_server.engine.runner.vocabulary import Vocabulary
 from llamawire_server.machine import resident_bytes
+from llamawire_server.worker.answer_plans import AnswerPlans
 from llamawire_server.worker.desk import Desk
 from llamawire_server.worker.generations import Generations
 from llamawire_server.worker.messages import Loaded, LoadFailed, Loading, Request, WorkerSetup
@@ -51,7 +55,11 @@ def load(setup: WorkerSetup, outbox: Outbox) -> Desk:
     draft_model = load_draft_model(settings.draft_model, loaded, settings.gpu_layers, engine_log)
     runner = LlamaRunner(loaded, draft_model)
     template = _compile_template(setup.chat_template, runner.vocabulary)
-    prompts = PromptBuilder(runner.vocabulary, template, runner.limits.context_length)
+    tool_format = find_format(setup.chat_template)
+    style = find_style(setup.chat_template, settings.reasoning_format)
+    prompts = PromptBuilder(runner.vocabulary, template, runner.limits.context_length, tool_format)
+    planner = Planner(style, tool_format, runner.vocabulary.special_token)
+    plans = AnswerPlans(planner, runner.grammars, runner.vocabulary)
     targets = StepTargets(shared_seconds=settings.token_interval_seconds)
     engine = Engine(
         runner,
@@ -65,6 +73,7 @@ def load(setup: WorkerSetup, outbox: Outbox) -> Desk:
         runner.limits,
         runner.vocabulary,
         prompts,
+        plans,
         max_queued_tokens=settings.max_queued_tokens,
         looks_back=settings.prompt_lookup,
     )

@@ -6,7 +6,8 @@ import io
 
 import msgspec
 
-from llamawire_server.worker.messages import Event, TextDelta
+from llamawire_server.chat.tools import CallDelta
+from llamawire_server.worker.messages import Event, Logprob, TextDelta
 
 
 class _Growing:
@@ -15,19 +16,53 @@ class _Growing:
     def __init__(self, first: TextDelta) -> None:
         self._first = first
         self._text = io.StringIO()
-        self._text.write(first.text)
-        self._tokens = list(first.tokens)
-        self._finish_reason = first.finish_reason
+        self._reasoning = io.StringIO()
+        self._calls: list[_GrowingCall] = []
+        self._tokens: list[int] = []
+        self._logprobs: list[Logprob] = []
+        self._finish_reason = ""
+        self.add(first)
 
     def add(self, later: TextDelta) -> None:
         self._text.write(later.text)
+        self._reasoning.write(later.reasoning)
+        for call in later.calls:
+            if self._calls and self._calls[-1].takes(call):
+                self._calls[-1].add(call)
+            else:
+                self._calls.append(_GrowingCall(call))
         self._tokens += later.tokens
+        self._logprobs += later.logprobs
         self._finish_reason = later.finish_reason or self._finish_reason
 
     def delta(self) -> TextDelta:
         return msgspec.structs.replace(
-            self._first, text=self._text.getvalue(), tokens=self._tokens, finish_reason=self._finish_reason
+            self._first,
+            text=self._text.getvalue(),
+            tokens=self._tokens,
+            finish_reason=self._finish_reason,
+            reasoning=self._reasoning.getvalue(),
+            calls=[call.delta() for call in self._calls],
+            logprobs=self._logprobs,
         )
+
+
+class _GrowingCall:
+    """Consecutive pieces of one tool call."""
+
+    def __init__(self, first: CallDelta) -> None:
+        self._first = first
+        self._arguments = io.StringIO()
+        self.add(first)
+
+    def takes(self, later: CallDelta) -> bool:
+        return later.index == self._first.index and not later.id and not later.name
+
+    def add(self, later: CallDelta) -> None:
+        self._arguments.write(later.arguments)
+
+    def delta(self) -> CallDelta:
+        return msgspec.structs.replace(self._first, arguments=self._arguments.getvalue())
 
 
 class EventQueue:

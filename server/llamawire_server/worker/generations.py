@@ -6,11 +6,15 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from llamawire_server.chat.pipeline import TextPipeline
+import msgspec
+
+from llamawire_server.chat.plan import Plan
+from llamawire_server.engine.constraint import ConstraintError
 from llamawire_server.engine.engine import Engine, Output
 from llamawire_server.engine.prompt_lookup import PromptLookup
 from llamawire_server.engine.sequence import FinishReason, Sequence
 from llamawire_server.engine.step import Limits, Step
+from llamawire_server.worker.answer_plans import AnswerPlans
 from llamawire_server.worker.line import Line
 from llamawire_server.worker.messages import (
     ChoiceProgress,
@@ -18,9 +22,9 @@ from llamawire_server.worker.messages import (
     Event,
     Generate,
     Started,
-    TextDelta,
 )
 from llamawire_server.worker.prompts import PromptBuilder, RequestError, Vocabulary
+from llamawire_server.worker.reader import Reader, ReasoningBudget
 
 # What a step of priority is worth: nobody waits for ever, however many come that are more urgent.
 PRIORITY_SECONDS = 10.0
@@ -32,10 +36,12 @@ class Generation:
 
     request_id: int
     sequences: list[Sequence]
-    pipelines: dict[Sequence, TextPipeline]
+    readers: dict[Sequence, Reader]
     drafters: list[PromptLookup]
     num_predicted_tokens: int
     """Of the caller's prediction."""
+    grammar_field: str
+    """What of the request has a grammar; empty where nothing has."""
     arrived: float
     """Times are those of time.monotonic, in seconds."""
     started: float | None = None
@@ -63,6 +69,7 @@ class Generation:
             ),
             num_accepted_draft_tokens=sum(one.num_accepted_draft_tokens for one in self.sequences),
             num_rejected_draft_tokens=sum(one.num_rejected_draft_tokens for one in self.sequences),
+            num_reasoning_tokens=sum(reader.num_reasoning_tokens for reader in self.readers.values()),
         )
 
 
@@ -75,6 +82,7 @@ class Generations:
         limits: Limits,
         vocabulary: Vocabulary,
         prompts: PromptBuilder,
+        plans: AnswerPlans,
         *,
         max_queued_tokens: int = 1_000_000,
         looks_back: bool = True,
@@ -84,6 +92,7 @@ class Generations:
         self._limits = limits
         self._vocabulary = vocabulary
         self._prompts = prompts
+        self._plans = plans
         self._looks_back = looks_back
         self._line = Line(limits.num_slots, max_queued_tokens)
         self._active: dict[int, Generation] = {}
@@ -97,13 +106,16 @@ class Generations:
 
     def start(self, request: Generate) -> None:
         """Take a request in, where it begins or where it goes on. Raises RequestError, having taken nothing in."""
-        prompt = self._prompts.build(request.prompt, request.arrived_at)
+        text = self._prompts.render(request.prompt, request.arrived_at)
+        prompt = self._prompts.tokenize(text)
         max_tokens = self._max_tokens(len(prompt), request)
         stop_token_ids = frozenset(request.stop_token_ids)
         progress = request.progress
         if progress is None:
             self._line.check(len(prompt), request.deadline, self._engine.queue())
         choices = progress.choices if progress else [ChoiceProgress([])] * request.num_choices
+        plan = self._plans.plan(request, text)
+        constraints = self._plans.constraints(plan, len(choices))
         prediction = self._prediction(request)
         drafters = [PromptLookup(prediction, looks_back=self._looks_back) for _ in choices]
         sequences = [
@@ -117,16 +129,19 @@ class Generations:
                 stop_token_ids=stop_token_ids,
                 rank=request.arrived + PRIORITY_SECONDS * request.priority,
                 drafter=drafters[index],
-                finish_reason=FinishReason(choice.finish_reason) if choice.finish_reason else None,
+                constraint=constraints[index],
+                num_top_logprobs=request.num_top_logprobs,
+                finish_reason=_engine_reason(choice.finish_reason),
             )
             for index, choice in enumerate(choices)
         ]
         generation = Generation(
             request.request_id,
             sequences,
-            {sequence: self._pipeline(sequence, request.stops) for sequence in sequences},
+            {sequence: self._reader(sequence, plan, request) for sequence in sequences},
             drafters,
             len(prediction),
+            plan.field,
             request.arrived,
             started=progress.started if progress else None,
             first_token=progress.first_token if progress else None,
@@ -148,14 +163,25 @@ class Generations:
             request.prediction, add_special=False, parse_special=False, limit=self._limits.context_length
         )[: self._limits.context_length]
 
-    def _pipeline(self, sequence: Sequence, stops: list[str]) -> TextPipeline:
-        """The sequence's pipeline as it stands after its tokens so far, whose text was sent already."""
-        pipeline = TextPipeline(stops)
-        for token in sequence.tokens[sequence.num_prompt_tokens :]:
-            pipeline.feed(self._vocabulary.piece(token))
+    def _reader(self, sequence: Sequence, plan: Plan, request: Generate) -> Reader:
+        """The sequence's reader as it stands after its tokens so far, whose text was sent already; the sequence's
+        constraint and drafter are brought there too."""
+        tokens = sequence.tokens[sequence.num_prompt_tokens :]
+        pieces = self._plans.pieces(plan.markers)
+        reader = Reader(sequence, plan.pipeline(request.stops), pieces, self._budget(plan, request))
+        try:
+            reader.replay(tokens)
+        except ConstraintError as error:
+            raise RequestError("INVALID", "GRAMMAR_FAILED", str(error), plan.field) from error
         if sequence.drafter is not None:
             sequence.drafter.follow(sequence.tokens, sequence.num_output_tokens)
-        return pipeline
+        return reader
+
+    def _budget(self, plan: Plan, request: Generate) -> ReasoningBudget | None:
+        if request.reasoning_budget is None or not plan.end_of_reasoning:
+            return None
+        end_tokens = self._vocabulary.tokenize(plan.end_of_reasoning, add_special=False, parse_special=True)
+        return ReasoningBudget(request.reasoning_budget, end_tokens)
 
     def cancel(self, request_id: int) -> None:
         """Drop a request, wherever it stands; nothing more is said of it. One that is not there is no error."""
@@ -199,42 +225,29 @@ class Generations:
         sequence = output.sequence
         if sequence.finish_reason is FinishReason.FAILED:
             self.cancel(generation.request_id)
-            error = RequestError(
-                "ENGINE", "DECODE_FAILED", "llama.cpp could not compute this request's tokens"
-            )
-            return [error.event(generation.request_id)]
+            return [_failure(sequence, generation.grammar_field).event(generation.request_id)]
         if generation.first_token is None:
             generation.first_token = now
-        text, tokens = self._read(generation.pipelines[sequence], output)
+        reader = generation.readers[sequence]
+        delta = reader.read(output)
         # What was guessed beyond a stop string is no part of the answer.
-        del sequence.tokens[len(sequence.tokens) - len(output.tokens) + len(tokens) :]
+        del sequence.tokens[len(sequence.tokens) - len(output.tokens) + len(delta.tokens) :]
         reason = sequence.finish_reason
-        if generation.pipelines[sequence].is_stopped:
+        if reader.is_stopped:
             self._engine.finish(sequence, FinishReason.STOP)
             reason = FinishReason.STOP
         if reason is None:
-            return [TextDelta(generation.request_id, sequence.index, text, tokens)]
+            return [delta]
         generation.unfinished.discard(sequence)
         sequence.settle()
         generation.drafters[sequence.index].end(len(sequence.tokens))
-        events: list[Event] = [TextDelta(generation.request_id, sequence.index, text, tokens, reason.value)]
+        events: list[Event] = [msgspec.structs.replace(delta, finish_reason=reader.finish_reason(reason))]
         if not generation.unfinished:
             del self._active[generation.request_id]
             if generation.started is not None:
                 self._line.note_served(now - generation.started)
             events.append(generation.completed(now))
         return events
-
-    def _read(self, pipeline: TextPipeline, output: Output) -> tuple[str, list[int]]:
-        """The text of new tokens, and the tokens up to where a stop string was found."""
-        text = ""
-        for number, token in enumerate(output.text_tokens):
-            text += pipeline.feed(self._vocabulary.piece(token))
-            if pipeline.is_stopped:
-                return text, output.tokens[: number + 1]
-        if output.sequence.finish_reason is not None:
-            text += pipeline.flush()
-        return text, output.tokens
 
     def _max_tokens(self, num_prompt_tokens: int, request: Generate) -> int:
         context_length = self._limits.context_length
@@ -256,3 +269,17 @@ class Generations:
                 "max_tokens",
             )
         return min(request.max_tokens, room)
+
+
+def _engine_reason(name: str) -> FinishReason | None:
+    """Why a sequence ended, by what its caller was told."""
+    if not name:
+        return None
+    return FinishReason.STOP if name == "tool_calls" else FinishReason(name)
+
+
+def _failure(sequence: Sequence, grammar_field: str) -> RequestError:
+    if sequence.failure:
+        # It is too much for a single token, or allows none that there is: that shows on the way only.
+        return RequestError("INVALID", "GRAMMAR_FAILED", sequence.failure, grammar_field)
+    return RequestError("ENGINE", "DECODE_FAILED", "llama.cpp could not compute this request's tokens")

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from llamawire_server.chat.grammar import Grammar
+from llamawire_server.chat.tools import CallDelta
 from llamawire_server.config import ModelSettings
 from llamawire_server.engine.sequence import SamplingParameters
 
@@ -18,6 +20,7 @@ class ChatPrompt(msgspec.Struct, frozen=True):
 
     messages: list[dict[str, Any]]
     tools: list[dict[str, Any]] = []
+    """Those that the model may know of, in OpenAI's form; none where none may be called."""
     variables: dict[str, Any] = {}
 
 
@@ -70,6 +73,21 @@ class Generate(msgspec.Struct, frozen=True, tag=True):
 
     prediction: str = ""
     """What the caller believes the answer will mostly be."""
+
+    tool_choice: str = "none"
+    """Which of the prompt's tools may or must be called: "none", "auto", "required" or "function:NAME"."""
+
+    parallel_tool_calls: bool = True
+    """Whether one answer may hold several calls."""
+
+    grammar: Grammar | None = None
+    """What the answer's text must follow; None: it may be any."""
+
+    num_top_logprobs: int | None = None
+    """How many of the likeliest tokens to list for each token of the text; None: no log probabilities are wanted."""
+
+    reasoning_budget: int | None = None
+    """The most tokens of reasoning; None: there is no limit."""
 
     progress: Progress | None = None
     """Where it goes on; None for a request that no worker has let line up yet."""
@@ -165,7 +183,18 @@ class Started(msgspec.Struct, frozen=True, tag=True):
     at: float
 
 
-class TextDelta(msgspec.Struct, frozen=True, tag=True):
+class Logprob(msgspec.Struct, frozen=True, array_like=True):
+    """How likely a token of the text was, and what else might have come. Natural logarithms, maybe minus infinity."""
+
+    logprob: float
+    piece: bytes
+    """The token's bytes."""
+
+    top: list[tuple[float, bytes]] = []
+    """The likeliest tokens of its place, likeliest first; of a control token the name."""
+
+
+class TextDelta(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     """More of one choice, and its end where `finish_reason` is set."""
 
     request_id: int
@@ -177,6 +206,17 @@ class TextDelta(msgspec.Struct, frozen=True, tag=True):
     """What was generated, the token that ended the choice included."""
 
     finish_reason: str = ""
+    """OpenAI's name of it: "stop", "length" or "tool_calls"."""
+
+    reasoning: str = ""
+    calls: list[CallDelta] = []
+    logprobs: list[Logprob] = []
+    """Of the tokens whose text has come with this delta or before it."""
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is anything in it for the caller: tokens are for whoever goes on with the request."""
+        return bool(self.text or self.finish_reason or self.reasoning or self.calls or self.logprobs)
 
 
 class Completed(msgspec.Struct, frozen=True, tag=True):
@@ -197,6 +237,8 @@ class Completed(msgspec.Struct, frozen=True, tag=True):
     """Tokens guessed in any way, the prediction's included, that became part of the answer."""
     num_rejected_draft_tokens: int = 0
     """Tokens guessed in any way that did not."""
+    num_reasoning_tokens: int = 0
+    """Tokens spent on reasoning, over all choices."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

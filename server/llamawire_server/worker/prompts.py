@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from llamawire_server.chat.template import ChatTemplate, TemplateError
+from llamawire_server.chat.tools import ToolFormat
 from llamawire_server.worker.messages import ChatPrompt, Failed
 
 
@@ -22,6 +24,10 @@ class Vocabulary(Protocol):
     ) -> list[int]: ...
 
     def piece(self, token: int) -> bytes: ...
+
+    def named_piece(self, token: int) -> bytes: ...
+
+    def marked_pieces(self, markers: Sequence[str]) -> dict[int, bytes]: ...
 
 
 class RequestError(Exception):
@@ -57,16 +63,28 @@ class PromptBuilder:
     # English has about four bytes a token; only what is far longer is looked at more closely.
     _USUAL_TOKEN_BYTES = 16
 
-    def __init__(self, vocabulary: Vocabulary, template: ChatTemplate | None, context_length: int) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        template: ChatTemplate | None,
+        context_length: int,
+        tool_format: ToolFormat | None = None,
+    ) -> None:
+        """tool_format: how the template is told of tools; None: as the caller has it."""
         self._vocabulary = vocabulary
         self._template = template
         self._context_length = context_length
+        self._format = tool_format
 
     def build(self, prompt: ChatPrompt, now: float) -> list[int]:
-        """The prompt's tokens. now: what the template takes for it, in seconds since 1970.
+        """The prompt's tokens; `now` and errors are those of `render` and `tokenize`."""
+        return self.tokenize(self.render(prompt, now))
 
-        Raises RequestError where the template does not take the conversation, and where it is so long that the
-        context can't hold it whatever the template and the tokenizer make of it.
+    def render(self, prompt: ChatPrompt, now: float) -> str:
+        """The conversation as the model is to read it. now: what the template takes for it, in seconds since 1970.
+
+        Raises RequestError where the template does not take the conversation, and where it has more messages than the
+        context has tokens.
         """
         if self._template is None:
             raise RequestError(
@@ -77,12 +95,19 @@ class PromptBuilder:
             )
         if len(prompt.messages) > self._context_length:
             raise self._too_long(len(prompt.messages))
+        messages, tools = prompt.messages, prompt.tools
+        if self._format is not None:
+            messages, tools = self._format.prepare(messages, tools)
         try:
-            text = self._template.render(
-                prompt.messages, tools=prompt.tools, variables=prompt.variables, now=now
-            )
+            return self._template.render(messages, tools=tools, variables=prompt.variables, now=now)
         except TemplateError as error:
             raise RequestError("INVALID", "CHAT_TEMPLATE_REFUSED", str(error), "messages") from error
+
+    def tokenize(self, text: str) -> list[int]:
+        """A rendered prompt's tokens.
+
+        Raises RequestError where it is so long that the context can't hold it whatever the tokenizer makes of it.
+        """
         if len(text) > self._context_length * self._USUAL_TOKEN_BYTES:
             fewest = len(text.encode("utf-8", "replace")) // self._vocabulary.longest_piece_bytes
             if fewest > self._context_length:

@@ -98,7 +98,7 @@ class Ticket:
                 choice = self._choices[event.index] = Choice()
             choice.tokens += event.tokens
             choice.finish_reason = event.finish_reason
-            if not event.text and not event.finish_reason:
+            if not event.has_news:
                 return
         self.mailbox.put(event)
 

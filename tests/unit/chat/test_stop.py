@@ -72,8 +72,8 @@ def test_bytes_split_anywhere_come_out_as_whole_characters(text: str, data: st.D
     raw = text.encode("utf-8", "replace")
     cuts = sorted(data.draw(st.sets(st.integers(0, len(raw)), max_size=20)))
     pipeline = TextPipeline([])
-    pieces = [pipeline.feed(raw[a:b]) for a, b in zip([0, *cuts], [*cuts, len(raw)], strict=True)]
-    assert "".join(pieces) + pipeline.flush() == raw.decode("utf-8")
+    pieces = [pipeline.feed(raw[a:b]).text for a, b in zip([0, *cuts], [*cuts, len(raw)], strict=True)]
+    assert "".join(pieces) + pipeline.flush().text == raw.decode("utf-8")
     assert all("�" not in piece for piece in pieces) or "�" in raw.decode("utf-8")
 
 
@@ -83,12 +83,12 @@ def test_bytes_that_are_no_utf8_are_replaced_the_same_way_at_any_split(
 ) -> None:
     cuts = sorted(data.draw(st.sets(st.integers(0, len(raw)), max_size=20)))
     pipeline = TextPipeline([])
-    text = "".join(pipeline.feed(raw[a:b]) for a, b in zip([0, *cuts], [*cuts, len(raw)], strict=True))
-    assert text + pipeline.flush() == raw.decode("utf-8", "replace")
+    text = "".join(pipeline.feed(raw[a:b]).text for a, b in zip([0, *cuts], [*cuts, len(raw)], strict=True))
+    assert text + pipeline.flush().text == raw.decode("utf-8", "replace")
 
 
 def test_the_end_gives_what_was_held_for_a_stop_or_a_character() -> None:
     pipeline = TextPipeline(["<end>"])
-    assert pipeline.feed(b"a<en" + "é".encode()[:1]) == "a"
-    assert pipeline.flush() == "<en�"
+    assert pipeline.feed(b"a<en" + "é".encode()[:1]).text == "a"
+    assert pipeline.flush().text == "<en�"
     assert not pipeline.is_stopped

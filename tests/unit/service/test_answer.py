@@ -11,10 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llamawire.v1 import chat_pb2
+from llamawire_server.chat.tools import CallDelta
 from llamawire_server.service.answer import Answer
-from llamawire_server.worker.messages import Completed, Event, TextDelta
+from llamawire_server.worker.messages import Completed, Event, Logprob, TextDelta
 
 STOP, LENGTH = chat_pb2.FINISH_REASON_STOP, chat_pb2.FINISH_REASON_LENGTH
+TOOL_CALLS = chat_pb2.FINISH_REASON_TOOL_CALLS
 COMPLETED = Completed(
     1,
     num_prompt_tokens=10,
@@ -27,19 +29,20 @@ COMPLETED = Completed(
     num_rejected_prediction_tokens=12,
     num_accepted_draft_tokens=13,
     num_rejected_draft_tokens=14,
+    num_reasoning_tokens=5,
 )
 
 
-def delta(text: str, index: int = 0, finish_reason: str = "") -> TextDelta:
-    return TextDelta(1, index, text, [1], finish_reason)
+def delta(text: str, index: int = 0, finish_reason: str = "", **fields: Any) -> TextDelta:
+    return TextDelta(1, index, text, [1], finish_reason, **fields)
 
 
 def chunks_of(answer: Answer, *steps: list[Event]) -> list[chat_pb2.ChatCompletionChunk]:
     return [chunk for step in steps for chunk in answer.chunks(step)]
 
 
-def make(lease: Any, num_choices: int = 1) -> Answer:
-    return Answer(lease, num_choices, time.monotonic())
+def make(lease: Any, num_choices: int = 1, *, has_logprobs: bool = False) -> Answer:
+    return Answer(lease, num_choices, time.monotonic(), has_logprobs=has_logprobs)
 
 
 def test_a_stream_begins_with_the_role_and_ends_with_the_cost(lease: Any) -> None:
@@ -73,6 +76,7 @@ def test_usage_and_timings(lease: Any) -> None:
     details = usage.completion_tokens_details
     assert (details.accepted_prediction_tokens, details.rejected_prediction_tokens) == (11, 12)
     assert (details.accepted_draft_tokens, details.rejected_draft_tokens) == (13, 14)
+    assert details.reasoning_tokens == 5
     assert timings.queue.ToMilliseconds() == 250
     assert timings.model_load.ToMilliseconds() == 1500
     assert timings.prompt.ToMilliseconds() == 500
@@ -96,6 +100,94 @@ def test_an_answer_without_text_still_has_its_end(lease: Any) -> None:
     whole = make(lease).whole([delta("", 0, "stop"), COMPLETED])
     assert whole.choices[0].message.content == ""
     assert whole.choices[0].message.HasField("content")
+
+
+def test_reasoning_comes_beside_the_text(lease: Any) -> None:
+    events: list[Event] = [
+        delta("", reasoning="H"),
+        delta("", reasoning="m"),
+        delta("Yes", 0, "stop"),
+        COMPLETED,
+    ]
+    _, first, *_ = chunks_of(make(lease), *([event] for event in events))
+    assert (first.choices[0].delta.reasoning_content, first.choices[0].delta.HasField("content")) == (
+        "H",
+        False,
+    )
+    _, both, _ = chunks_of(make(lease), events)
+    assert (both.choices[0].delta.reasoning_content, both.choices[0].delta.content) == ("Hm", "Yes")
+    message = make(lease).whole(events).choices[0].message
+    assert (message.reasoning_content, message.content) == ("Hm", "Yes")
+    plain = make(lease).whole([delta("Yes", 0, "stop"), COMPLETED]).choices[0].message
+    assert not plain.HasField("reasoning_content")
+
+
+def test_a_call_opens_once_and_its_arguments_are_appended(lease: Any) -> None:
+    steps: list[list[Event]] = [
+        [delta("", calls=[CallDelta(0, "call_1", "f")])],
+        [delta("", calls=[CallDelta(0, arguments="{")])],
+        [
+            delta("", calls=[CallDelta(0, arguments="}"), CallDelta(1, "call_2", "g", "{")]),
+            delta("", calls=[CallDelta(1, arguments="}")]),
+        ],
+        [delta("", 0, "tool_calls"), COMPLETED],
+    ]
+    _, opening, more, last, end = chunks_of(make(lease), *steps)
+    (call,) = opening.choices[0].delta.tool_calls
+    assert (call.index, call.id, call.type, call.function.name) == (0, "call_1", "function", "f")
+    (call,) = more.choices[0].delta.tool_calls
+    assert (call.index, call.id, call.type, call.function.name, call.function.arguments) == (
+        0,
+        "",
+        "",
+        "",
+        "{",
+    )
+    calls = last.choices[0].delta.tool_calls
+    assert [(call.index, call.id, call.function.arguments) for call in calls] == [
+        (0, "", "}"),
+        (1, "call_2", "{}"),
+    ]
+    assert end.choices[0].finish_reason == TOOL_CALLS
+
+    whole = make(lease).whole([event for step in steps for event in step])
+    (choice,) = whole.choices
+    assert not choice.message.HasField("content"), "there is none beside the calls"
+    assert [(call.id, call.type) for call in choice.message.tool_calls] == [
+        ("call_1", "function"),
+        ("call_2", "function"),
+    ]
+    assert choice.message.tool_calls[1].function == chat_pb2.FunctionCall(name="g", arguments="{}")
+    spoken = make(lease).whole([delta("So."), *steps[0], *steps[3]]).choices[0].message
+    assert (spoken.content, len(spoken.tool_calls)) == ("So.", 1)
+
+
+def test_log_probabilities_have_texts_and_bytes(lease: Any) -> None:
+    half = Logprob(-0.5, b"\xc3", [(-0.5, b"\xc3"), (float("-inf"), b"<end>")])
+    step: list[Event] = [delta("\xe9", logprobs=[half, Logprob(-1, b"\xa9")])]
+    _, chunk = chunks_of(make(lease), step)
+    first, second = chunk.choices[0].logprobs.content
+    assert (first.token, first.bytes, first.logprob) == ("\ufffd", b"\xc3", -0.5)
+    assert [(top.token, top.bytes, top.logprob) for top in first.top_logprobs] == [
+        ("\ufffd", b"\xc3", -0.5),
+        ("<end>", b"<end>", -9999),
+    ]
+    assert list(second.top_logprobs) == []
+    end: list[Event] = [delta("", 0, "stop"), COMPLETED]
+    whole = make(lease, has_logprobs=True).whole([*step, *end])
+    assert list(whole.choices[0].logprobs.content) == [first, second]
+
+
+def test_log_probabilities_without_text_still_come(lease: Any) -> None:
+    _, chunk, _ = chunks_of(make(lease), [delta("", 0, "stop", logprobs=[Logprob(-1, b"x")]), COMPLETED])
+    assert chunk.choices[0].logprobs.content[0].token == "x"
+    assert chunk.choices[0].HasField("delta")
+
+
+def test_log_probabilities_are_there_where_they_were_asked_for(lease: Any) -> None:
+    events: list[Event] = [delta("", 0, "stop"), COMPLETED]
+    assert not make(lease).whole(events).choices[0].HasField("logprobs")
+    assert make(lease, has_logprobs=True).whole(events).choices[0].HasField("logprobs")
 
 
 @pytest.fixture

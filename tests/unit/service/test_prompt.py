@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamawire.v1 import chat_pb2
+from llamawire_server.chat.grammar import Grammar
 from llamawire_server.config import SamplingDefaults
 from llamawire_server.service.prompt import build_generate, build_prompt
 from llamawire_server.worker.messages import ChatPrompt, Generate
@@ -81,6 +82,84 @@ def test_what_says_how_it_is_computed_is_passed_on() -> None:
     assert (generate.priority, generate.prediction, generate.deadline) == (-3, "so", 12.5)
     plain = build_generate(chat(), 1, OTHER)
     assert (plain.priority, plain.prediction, plain.deadline) == (0, "", None)
+
+
+MODES = chat_pb2.ToolChoice
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, "none"),
+        ({"tool_choice": {"mode": MODES.MODE_AUTO}}, "none"),
+        ({"tools": [{"function": {"name": "f"}}]}, "auto"),
+        ({"tools": [{"function": {"name": "f"}}], "tool_choice": {"mode": MODES.MODE_NONE}}, "none"),
+        ({"tools": [{"function": {"name": "f"}}], "tool_choice": {"mode": MODES.MODE_REQUIRED}}, "required"),
+        ({"tools": [{"function": {"name": "f"}}], "tool_choice": {"function_name": "f"}}, "function:f"),
+    ],
+)
+def test_the_choice_of_tools(fields: dict[str, Any], expected: str) -> None:
+    generate = build_generate(chat(**fields), 1, OTHER)
+    assert generate.tool_choice == expected
+    assert bool(generate.prompt.tools) == (expected != "none"), "the model is told of what it may call"
+
+
+def test_tools_are_in_openai_s_form() -> None:
+    schema = '{"type": "object", "properties": {"z": {"type": "integer"}, "a": {}}}'
+    tools = [
+        {"function": {"name": "f", "description": "d", "parameters": schema}},
+        {"function": {"name": "g"}},
+    ]
+    first, second = build_prompt(chat(tools=tools)).tools
+    assert first["type"] == "function"
+    assert (first["function"]["name"], first["function"]["description"]) == ("f", "d")
+    assert list(first["function"]["parameters"]["properties"]) == ["z", "a"]
+    assert second == {
+        "type": "function",
+        "function": {
+            "name": "g",
+            "parameters": {"type": "object", "properties": {}, "additionalProperties": False},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, None),
+        ({"text": {}}, None),
+        ({"json_object": {}}, Grammar("json_object")),
+        ({"json_schema": {"name": "s", "schema": "{}"}}, Grammar("json_schema", "{}")),
+        ({"grammar": {"grammar": "x"}}, Grammar("gbnf", "x")),
+        ({"grammar": {"grammar": "x", "syntax": chat_pb2.GrammarFormat.SYNTAX_LARK}}, Grammar("lark", "x")),
+        ({"grammar": {"grammar": "x", "syntax": chat_pb2.GrammarFormat.SYNTAX_REGEX}}, Grammar("regex", "x")),
+    ],
+)
+def test_the_form_of_the_text(fields: dict[str, Any], expected: Grammar | None) -> None:
+    assert build_generate(chat(response_format=fields), 1, OTHER).grammar == expected
+
+
+def test_what_else_is_said_of_the_answer_is_passed_on() -> None:
+    plain = build_generate(chat(), 1, OTHER)
+    assert (plain.num_top_logprobs, plain.reasoning_budget, plain.parallel_tool_calls) == (None, None, True)
+    request = chat(logprobs=True, top_logprobs=3, reasoning_budget=7, parallel_tool_calls=False)
+    generate = build_generate(request, 1, OTHER)
+    assert (generate.num_top_logprobs, generate.reasoning_budget, generate.parallel_tool_calls) == (
+        3,
+        7,
+        False,
+    )
+    assert build_generate(chat(logprobs=True), 1, OTHER).num_top_logprobs == 0
+    assert build_generate(chat(reasoning_budget=0), 1, OTHER).reasoning_budget == 0
+
+
+def test_no_effort_is_no_reasoning() -> None:
+    none = chat_pb2.REASONING_EFFORT_NONE
+    assert build_generate(chat(reasoning_effort=none), 1, OTHER).reasoning_budget == 0
+    assert build_generate(chat(reasoning_effort=none, reasoning_budget=9), 1, OTHER).reasoning_budget == 9
+    assert variables(reasoning_effort=none) == {"reasoning_effort": "none", "enable_thinking": False}
+    found = variables(reasoning_effort=none, chat_template_kwargs={"enable_thinking": True})
+    assert found["enable_thinking"] is True
 
 
 def test_without_a_seed_every_request_has_another() -> None:

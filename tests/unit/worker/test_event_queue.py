@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llamawire_server.chat.tools import CallDelta
 from llamawire_server.worker.event_queue import EventQueue
-from llamawire_server.worker.messages import Completed, Event, Started, Taken, TextDelta
+from llamawire_server.worker.messages import Completed, Event, Logprob, Started, Taken, TextDelta
 
 COMPLETED = Completed(1, 1, 0, 1, 0, 0, 0)
 
@@ -28,6 +29,30 @@ def queued(*events: Event) -> list[Event]:
         (
             [TextDelta(1, 0, "a", [1]), TextDelta(1, 0, "", [2]), TextDelta(1, 0, "b", [3], "stop")],
             [TextDelta(1, 0, "ab", [1, 2, 3], "stop")],
+        ),
+        (
+            [
+                TextDelta(1, 0, "", [1], reasoning="a"),
+                TextDelta(1, 0, "b", [2], reasoning="c", logprobs=[Logprob(-1, b"b")]),
+                TextDelta(1, 0, "d", [3], logprobs=[Logprob(-2, b"d")]),
+            ],
+            [
+                TextDelta(
+                    1, 0, "bd", [1, 2, 3], reasoning="ac", logprobs=[Logprob(-1, b"b"), Logprob(-2, b"d")]
+                )
+            ],
+        ),
+        (
+            [
+                TextDelta(1, 0, "", [1], calls=[CallDelta(0, "x", "f"), CallDelta(0, arguments="{")]),
+                TextDelta(1, 0, "", [2], calls=[CallDelta(0, arguments="}"), CallDelta(1, "y", "g", "{")]),
+                TextDelta(1, 0, "", [3], calls=[CallDelta(1, arguments="}")]),
+            ],
+            [
+                TextDelta(
+                    1, 0, "", [1, 2, 3], calls=[CallDelta(0, "x", "f", "{}"), CallDelta(1, "y", "g", "{}")]
+                )
+            ],
         ),
         (
             [TextDelta(1, 0, "a", [1]), TextDelta(1, 1, "x", [2]), TextDelta(1, 0, "b", [3]), COMPLETED],
@@ -59,6 +84,7 @@ def test_what_was_taken_is_not_added_to() -> None:
     assert (first.tokens, len(queue)) == ([1], 0), "what is put stays as it is"
 
 
+CALLS = st.builds(CallDelta, st.integers(0, 1), st.sampled_from(["", "id"]), st.just(""), st.text(max_size=2))
 DELTAS = st.builds(
     TextDelta,
     st.integers(1, 3),
@@ -66,8 +92,17 @@ DELTAS = st.builds(
     st.text(max_size=3),
     st.lists(st.integers(0, 9), max_size=2),
     st.sampled_from(["", "stop"]),
+    reasoning=st.text(max_size=2),
+    calls=st.lists(CALLS, max_size=2),
+    logprobs=st.lists(st.builds(Logprob, st.just(-1.0), st.binary(max_size=1)), max_size=2),
 )
 OTHERS = st.builds(Taken, st.integers(1, 3)) | st.builds(Started, st.integers(1, 3), st.just(0.5))
+
+
+def written(call: CallDelta) -> str:
+    """A call's delta, such that those of one call can be joined to one."""
+    opening = f"|{call.index}:" if call.id else ""
+    return opening + "".join(f"[{call.index}]{character}" for character in call.arguments)
 
 
 @given(st.lists(st.none() | DELTAS | OTHERS, max_size=40))
@@ -83,9 +118,18 @@ def test_whenever_it_is_taken_every_request_has_all_that_it_had(events: list[Eve
             key = (event.request_id, event.index)
             texts = story[key]
             if not texts or not isinstance(texts[-1], tuple):
-                texts.append(("", [], ""))
-            text, tokens, reason = texts.pop()  # type: ignore[misc]
-            texts.append((text + event.text, tokens + event.tokens, event.finish_reason or reason))
+                texts.append(("", "", "", [], [], ""))
+            text, reasoning, calls, tokens, logprobs, reason = texts.pop()  # type: ignore[misc]
+            texts.append(
+                (
+                    text + event.text,
+                    reasoning + event.reasoning,
+                    calls + "".join(map(written, event.calls)),
+                    tokens + event.tokens,
+                    logprobs + event.logprobs,
+                    event.finish_reason or reason,
+                )
+            )
         else:
             for index in (0, 1):
                 story[event.request_id, index].append(event)

@@ -2,138 +2,38 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Mapping
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sampling import GREEDY
+from scripted_worker import (
+    END,
+    LIMITS,
+    Bytes,
+    Script,
+    completed,
+    ends_of,
+    generate,
+    make,
+    run,
+    step,
+    text_of,
+)
 
 from llamawire_server.chat.template import ChatTemplate
-from llamawire_server.engine.engine import DecodeError, Engine
-from llamawire_server.engine.sequence import Sequence
-from llamawire_server.engine.step import Limits, Move, Sampled, Slice
-from llamawire_server.worker.generations import Generations
 from llamawire_server.worker.messages import (
     ChatPrompt,
     ChoiceProgress,
     Completed,
     Event,
     Failed,
-    Generate,
     Progress,
     Started,
     TextDelta,
 )
 from llamawire_server.worker.prompts import PromptBuilder, RequestError
-
-END = 256
-LIMITS = Limits(num_slots=4, kv_cache_tokens=400, context_length=100, batch_tokens=64)
-
-
-class Bytes:
-    """A vocabulary of the 256 bytes, and one end token."""
-
-    bos_text = "^"
-    longest_piece_bytes = 1
-
-    def tokenize(
-        self, text: str, *, add_special: bool, parse_special: bool, limit: int | None = None
-    ) -> list[int]:
-        return list(("^" if add_special else "").encode() + text.encode())
-
-    def piece(self, token: int) -> bytes:
-        return bytes([token]) if token < END else b""
-
-
-class Script:
-    """A runner that says what it is told, byte by byte, to each choice."""
-
-    limits = LIMITS
-    end_token_ids = frozenset({END})
-
-    def __init__(self, *texts: str) -> None:
-        self.texts = [deque([*text.encode(), END]) for text in texts]
-        self.fails = False
-        self.prompts: set[str] = set()
-
-    def run(self, slices: list[Slice]) -> Mapping[Sequence, Sampled]:
-        if self.fails:
-            raise DecodeError
-        for piece in slices:
-            self.prompts.add(bytes(piece.sequence.tokens[: piece.sequence.num_prompt_tokens]).decode())
-        return {s: Sampled([self.texts[s.index].popleft()]) for piece in slices for s in piece.samples}
-
-    def move(self, move: Move) -> None:
-        pass
-
-    def cut(self, slot: int, num_tokens: int) -> bool:
-        return True
-
-    def clear(self) -> None:
-        raise AssertionError
-
-    def forget(self, sequence: Sequence) -> None:
-        pass
-
-
-def generate(
-    content: str = "hi",
-    *,
-    stops: list[str] | None = None,
-    max_tokens: int | None = None,
-    n: int = 1,
-    stop_token_ids: list[int] | None = None,
-) -> Generate:
-    return Generate(
-        request_id=1,
-        arrived=time.monotonic(),
-        arrived_at=time.time(),
-        prompt=ChatPrompt([{"role": "user", "content": content}]),
-        sampling=GREEDY,
-        max_tokens=max_tokens or 2048,
-        is_max_tokens_explicit=max_tokens is not None,
-        num_choices=n,
-        stops=stops or [],
-        stop_token_ids=stop_token_ids or [],
-    )
-
-
-def make(script: Script, template: str | None = "{{ messages[0].content }}:") -> Generations:
-    prompts = PromptBuilder(
-        Bytes(), ChatTemplate(template) if template is not None else None, LIMITS.context_length
-    )
-    return Generations(Engine(script), LIMITS, Bytes(), prompts)
-
-
-def step(generations: Generations) -> list[Event]:
-    """What a step brings, the requests that begin with it first."""
-    return generations.schedule() + generations.run()
-
-
-def run(generations: Generations) -> list[Event]:
-    """All that comes of the requests, but for the news that they have begun."""
-    events: list[Event] = []
-    while generations.has_work:
-        events += [event for event in step(generations) if not isinstance(event, Started)]
-    return events
-
-
-def text_of(events: list[Event], index: int = 0) -> str:
-    return "".join(e.text for e in events if isinstance(e, TextDelta) and e.index == index)
-
-
-def ends_of(events: list[Event]) -> list[str]:
-    return [e.finish_reason for e in events if isinstance(e, TextDelta) and e.finish_reason]
-
-
-def completed(events: list[Event]) -> Completed:
-    last = events[-1]
-    assert isinstance(last, Completed)
-    return last
 
 
 def test_text_comes_as_it_is_made_and_the_count_at_the_end() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from collections.abc import Sequence as SequenceOf
 
 import pytest
+from answer_plans import plans_of
 from sampling import GREEDY
 
 from llamawire_server.chat.template import ChatTemplate
@@ -41,6 +43,12 @@ class Bytes:
 
     def piece(self, token: int) -> bytes:
         return bytes([token]) if token < END else b""
+
+    def named_piece(self, token: int) -> bytes:
+        return self.piece(token) or b"<end>"
+
+    def marked_pieces(self, markers: SequenceOf[str]) -> dict[int, bytes]:
+        return {}
 
 
 class Teller:
@@ -120,7 +128,13 @@ def make(teller: Teller, *, max_queued_tokens: int = 1_000_000, looks_back: bool
     for size in (1, 2, 4, 8, 16, 32, 63):
         engine._speculation.times.observe(size, 1.0)
     return Generations(
-        engine, LIMITS, Bytes(), prompts, max_queued_tokens=max_queued_tokens, looks_back=looks_back
+        engine,
+        LIMITS,
+        Bytes(),
+        prompts,
+        plans_of(Bytes()),
+        max_queued_tokens=max_queued_tokens,
+        looks_back=looks_back,
     )
 
 

@@ -1,0 +1,101 @@
+"""What a request's answer may look like, for the worker: grammars that are compiled, and errors that callers get."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from llamawire_server.chat.grammar import GrammarError
+from llamawire_server.chat.plan import AnswerForm, CombinationError, Plan, PlanError, Planner
+from llamawire_server.chat.tools import Choice, Named, Tool
+from llamawire_server.engine.constraint import Constraint
+from llamawire_server.worker.messages import Generate
+from llamawire_server.worker.prompts import RequestError, Vocabulary
+
+GRAMMAR_INVALID = "GRAMMAR_INVALID"
+
+_FUNCTION = "function:"
+_CHOICES: dict[str, Choice] = {"auto": "auto", "required": "required"}
+
+
+class GrammarCompiler(Protocol):
+    """Makes constraints of grammars."""
+
+    def compile(self, lark: str) -> Constraint:
+        """A sequence's constraint, at its beginning. Raises GrammarError."""
+        ...
+
+
+class MarkedPieces:
+    """The bytes of tokens, where some control tokens mark something and have their names as text."""
+
+    def __init__(self, vocabulary: Vocabulary, markers: Sequence[str]) -> None:
+        self._vocabulary = vocabulary
+        self._marked = vocabulary.marked_pieces(markers)
+
+    def piece(self, token: int) -> bytes:
+        """As they stand in text; control tokens have none, but for the markers. Raises IndexError."""
+        return self._marked.get(token) or self._vocabulary.piece(token)
+
+    def named_piece(self, token: int) -> bytes:
+        """The same, but all control tokens have their names. Raises IndexError."""
+        return self._vocabulary.named_piece(token)
+
+
+class AnswerPlans:
+    """Plans the answers of one loaded model."""
+
+    def __init__(self, planner: Planner, grammars: GrammarCompiler, vocabulary: Vocabulary) -> None:
+        self._planner = planner
+        self._grammars = grammars
+        self._vocabulary = vocabulary
+        # A model has two sets of markers at most: with those of tool calls and without.
+        self.pieces = functools.cache(self._pieces)
+
+    def plan(self, request: Generate, prompt: str) -> Plan:
+        """How a request is answered. prompt: as it is rendered. Raises RequestError."""
+        form = AnswerForm(
+            tools=[_tool(tool["function"]) for tool in request.prompt.tools],
+            choice=_choice(request.tool_choice),
+            parallel_calls=request.parallel_tool_calls,
+            grammar=request.grammar,
+        )
+        try:
+            return self._planner.plan(prompt, form)
+        except PlanError as error:
+            raise RequestError("INVALID", GRAMMAR_INVALID, str(error), error.field) from error
+        except CombinationError as error:
+            raise RequestError("UNSUPPORTED", "UNSUPPORTED_COMBINATION", str(error), error.field) from error
+
+    def constraints(self, plan: Plan, num_choices: int) -> list[Constraint | None]:
+        """What the choices' tokens may be, at their beginning. Raises RequestError."""
+        if plan.lark is None:
+            return [None] * num_choices
+        try:
+            return [self._grammars.compile(plan.lark) for _ in range(num_choices)]
+        except GrammarError as error:
+            raise self._explain(plan, error) from error
+
+    def _pieces(self, markers: tuple[str, ...]) -> MarkedPieces:
+        return MarkedPieces(self._vocabulary, markers)
+
+    def _explain(self, plan: Plan, error: GrammarError) -> RequestError:
+        """Which part of the request it is about: the one that can't be compiled by itself either."""
+        for part in plan.parts:
+            try:
+                self._grammars.compile(part.lark)
+            except GrammarError as own_error:
+                found = PlanError(part.field, own_error)
+                return RequestError("INVALID", GRAMMAR_INVALID, str(found), found.field)
+        return RequestError("INVALID", GRAMMAR_INVALID, str(error), plan.field)
+
+
+def _tool(function: dict[str, Any]) -> Tool:
+    return Tool(function["name"], function["parameters"])
+
+
+def _choice(text: str) -> Choice:
+    if text.startswith(_FUNCTION):
+        return Named(text.removeprefix(_FUNCTION))
+    return _CHOICES.get(text, "none")
