@@ -96,11 +96,12 @@ class ChunkEvents:
             self._num_opened += 1
         deltas = self._deltas(choice.delta)
         logprobs = answers.logprobs(choice.logprobs) if choice.HasField("logprobs") else None
-        if logprobs is not None and not deltas:
-            deltas = [{}]  # tokens whose text is held back, or is none
+        if logprobs is not None and not any("content" in delta for delta in deltas):
+            deltas.append({})  # tokens whose text came before, or is none
         for delta in deltas:
-            events.append(self._news(choice.index, delta, logprobs=logprobs))
-            logprobs = None
+            # They are the text's.
+            found = logprobs if not delta or "content" in delta else None
+            events.append(self._news(choice.index, delta, logprobs=found))
         if choice.finish_reason:
             reason = answers.finish_reason(choice.finish_reason, self._as_functions)
             events.append(self._news(choice.index, {}, finish_reason=reason))

@@ -25,6 +25,7 @@ _RENAMINGS: list[_Renaming] = [
         lambda request: request.max_completion_tokens is not None,
     ),
     (re.compile(r"^stop\[0]$"), "stop", lambda request: isinstance(request.stop, str)),
+    (re.compile(r"^response_format\.grammar\.(grammar|syntax)\b"), r"response_format.\1", _always),
     (re.compile(r"^tools(\[\d+])\.function\b"), r"functions\1", uses_functions),
     (re.compile(r"^tools\b"), "functions", uses_functions),
     (re.compile(r"^tool_choice\.function_name$"), "function_call.name", uses_functions),

@@ -299,8 +299,17 @@ def test_log_probabilities_are_sent_once(script):
     choice.delta.reasoning_content = "Hm."
     choice.logprobs.content.append(token)
     choice.finish_reason = chat_pb2.FINISH_REASON_STOP
-    found = [piece["choices"][0]["logprobs"] for piece in sent([script.chunk(choice)], include_usage=False)]
-    assert len([logprobs for logprobs in found if logprobs]) == 1
+    pieces = [piece["choices"][0] for piece in sent([script.chunk(choice)], include_usage=False)]
+    assert [piece["delta"] for piece in pieces if piece["logprobs"]] == [{"content": "Hi"}], (
+        "they are the text's"
+    )
+
+
+def test_log_probabilities_without_text_have_an_event_of_their_own(script):
+    choice = chat_pb2.ChunkChoice(index=0, delta=chat_pb2.Delta(reasoning_content="Hm."))
+    choice.logprobs.content.append(chat_pb2.TokenLogprob(token="Hi", logprob=-0.5, bytes=b"Hi"))
+    pieces = [piece["choices"][0] for piece in sent([script.chunk(choice)], include_usage=False)]
+    assert [piece["delta"] for piece in pieces if piece["logprobs"]] == [{}]
 
 
 def test_no_line_of_text_ends_inside_an_event(script):
