@@ -103,6 +103,28 @@ CASES = {
         ask("x", tool_choice={"function_name": "f"}),
         {"tool_choice.function_name"},
     ),
+    "a call without tools": (ask("x", tool_choice={"mode": 3}), {"tool_choice"}),
+    "a call and a form": (
+        ask(
+            "x",
+            tool_choice={"mode": 3},
+            tools=[{"function": {"name": "f"}}],
+            response_format={"json_object": {}},
+        ),
+        {"response_format"},
+    ),
+    "parameters that are no schema": (
+        ask("x", tools=[{"function": {"name": "f", "parameters": "[]"}}]),
+        {"tools[0].function.parameters"},
+    ),
+    "no schema": (
+        ask("x", response_format={"json_schema": {"name": "s"}}),
+        {"response_format.json_schema.schema"},
+    ),
+    "an answer to no call": (
+        message(role=chat_pb2.ROLE_TOOL, content="x", tool_call_id="1"),
+        {"messages[0].role"},
+    ),
     "several at once": (
         ask("x", temperature=9, top_p=-1, stop=[""], n=-1),
         {"temperature", "top_p", "stop[0]", "n"},
@@ -125,9 +147,6 @@ def test_every_bad_field_is_named(server: RunningServer, case: str, streamed: bo
 @pytest.mark.parametrize(
     ("request_", "subject"),
     [
-        (ask("x", logprobs=True), "logprobs"),
-        (ask("x", response_format={"json_object": {}}), "response_format"),
-        (ask("x", tools=[{"function": {"name": "f"}}]), "tools"),
         (message(role=USER, content_parts=[PICTURE]), "messages[0].content_parts[0]"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -21,6 +21,7 @@ GREEDY: dict[str, Any] = {"model": "smollm2", "messages": STORY, "temperature": 
 SHORT: dict[str, Any] = {**GREEDY, "max_tokens": 64, "stop": [","]}
 LONG: dict[str, Any] = {**GREEDY, "max_tokens": 4000, "stop": ["\x00"]}
 WEATHER: Any = {"type": "function", "function": {"name": "weather"}}
+OTHER: Any = {"type": "function", "function": {"name": "other"}}
 
 
 @pytest.fixture
@@ -241,6 +242,14 @@ def test_an_unknown_model(sdk: openai.OpenAI, stream: bool) -> None:
         ({"messages": [{"role": "king", "content": "x"}]}, "messages[0].role"),
         ({"messages": [*STORY, {"role": "user"}]}, "messages[1].content"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id"),
+        ({"messages": [*STORY, {"role": "tool", "content": "x", "tool_call_id": "1"}]}, "messages[1].role"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": [WEATHER], "tool_choice": OTHER}, "tool_choice.function.name"),
+        (
+            {"tools": [WEATHER], "tool_choice": "required", "response_format": {"type": "json_object"}},
+            "response_format",
+        ),
+        ({"top_logprobs": 2}, "top_logprobs"),
         ({"extra_body": {"bogus": 1}}, "bogus"),
     ],
     ids=str,
@@ -257,11 +266,6 @@ def test_a_bad_value_is_named(sdk: openai.OpenAI, fields: dict[str, Any], param:
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"logprobs": True}, "logprobs"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"tools": [WEATHER]}, "tools"),
-        ({"functions": [WEATHER["function"]]}, "functions"),
-        ({"tool_choice": "required"}, "tool_choice"),
         ({"audio": {"format": "wav", "voice": "alloy"}}, "audio"),
         ({"web_search_options": {}}, "web_search_options"),
         (
@@ -390,7 +394,7 @@ async def test_a_cancelled_task_frees_the_sequence(
     [
         ({"model": "smollm3"}, openai.NotFoundError),
         ({"temperature": 9}, openai.BadRequestError),
-        ({"tools": [WEATHER]}, openai.BadRequestError),
+        ({"tools": [WEATHER], "tool_choice": OTHER}, openai.BadRequestError),
     ],
     ids=str,
 )
