@@ -24,9 +24,9 @@ from llamawire_server.rpc.server import SERVICE_NAMES, create_server
 from llamawire_server.service.interface import Service
 from llamawire_server.service.local import LocalService
 from llamawire_server.shim.app import create_app
-from llamawire_server.shim.disconnect import Calls
+from llamawire_server.shim.http.disconnect import Calls
+from llamawire_server.shim.http.server import HTTPServer, address_of, bind
 from llamawire_server.shim.remote import CHANNEL_OPTIONS, RemoteService
-from llamawire_server.shim.server import HTTPServer, address_of, bind
 from llamawire_server.worker.supervisor import Supervisor
 
 log = logging.getLogger(__name__)

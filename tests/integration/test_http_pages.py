@@ -12,7 +12,9 @@ from callers import chat_body, events_of, http_client
 from pydantic import BaseModel, ValidationError
 from servers import RunningServer, StartServer
 
-from llamawire_server.shim import request_schema, response_schema
+from llamawire_server.shim.chat import request_schema, response_schema
+from llamawire_server.shim.http import response_types
+from llamawire_server.shim.models import schema as model_schema
 
 STORY = chat_body("Write a story about a fox.")
 
@@ -31,7 +33,7 @@ def test_health_and_readiness(http: httpx.Client) -> None:
     for path, status in (("/healthz", "ok"), ("/readyz", "ready")):
         response = http.get(path)
         assert (response.status_code, response.json()) == (200, {"status": status})
-        response_schema.Health.model_validate_json(response.content)
+        response_types.Health.model_validate_json(response.content)
 
 
 def test_a_server_without_models_is_ready(start_server: StartServer) -> None:
@@ -60,10 +62,10 @@ def schemas(http: httpx.Client) -> dict[str, Any]:
     [
         response_schema.ChatCompletion,
         response_schema.ChatCompletionChunk,
-        response_schema.Model,
-        response_schema.ModelList,
-        response_schema.Error,
-        response_schema.Health,
+        model_schema.Model,
+        model_schema.ModelList,
+        response_types.Error,
+        response_types.Health,
         request_schema.ChatCompletionRequest,
     ],
 )
@@ -91,8 +93,8 @@ def test_every_chunk_is_as_described(http: httpx.Client, include_usage: bool) ->
 
 
 def test_models_are_as_described(http: httpx.Client) -> None:
-    listed = response_schema.ModelList.model_validate_json(http.get("/v1/models").content)
-    model = response_schema.Model.model_validate_json(http.get("/v1/models/smollm2").content)
+    listed = model_schema.ModelList.model_validate_json(http.get("/v1/models").content)
+    model = model_schema.Model.model_validate_json(http.get("/v1/models/smollm2").content)
     assert model in listed.data
 
 
@@ -111,7 +113,7 @@ def test_models_are_as_described(http: httpx.Client) -> None:
 def test_errors_are_as_described(http: httpx.Client, fields: dict[str, Any], status: int) -> None:
     response = ask_http(http, **fields)
     assert response.status_code == status
-    response_schema.Error.model_validate_json(response.content)
+    response_types.Error.model_validate_json(response.content)
     described = http.get("/openapi.json").json()["paths"]["/v1/chat/completions"]["post"]["responses"]
     assert str(status) in described
     assert "x-request-id" in response.headers
@@ -126,7 +128,7 @@ def test_paths_and_methods_that_are_not_there(
 ) -> None:
     response = http.request(method, path)
     assert response.status_code == status
-    error = response_schema.Error.model_validate_json(response.content).error
+    error = response_types.Error.model_validate_json(response.content).error
     assert error.type == "invalid_request_error"
     assert path in error.message
 
@@ -149,7 +151,7 @@ def test_a_body_that_is_no_request(
 ) -> None:
     response = http.post("/v1/chat/completions", content=content, headers={"content-type": content_type})
     assert response.status_code == 400
-    assert complaint in response_schema.Error.model_validate_json(response.content).error.message
+    assert complaint in response_types.Error.model_validate_json(response.content).error.message
 
 
 def test_the_models_are_strict_enough_to_tell(http: httpx.Client) -> None:

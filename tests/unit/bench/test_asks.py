@@ -12,8 +12,8 @@ from bench.grpc_caller import request_of
 from bench.http_caller import body_of, usage_of
 from bench.prompts import Prompts
 from bench.streams import Usage
-from llamawire_server.shim.request_schema import ChatCompletionRequest
-from llamawire_server.shim.translate import to_chat_request
+from llamawire_server.shim.chat.request_schema import ChatCompletionRequest
+from llamawire_server.shim.chat.translate import to_chat_request
 
 
 def test_both_sides_are_asked_the_same() -> None:

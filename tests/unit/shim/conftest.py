@@ -17,8 +17,8 @@ from llamawire.v1 import chat_pb2, model_pb2, tokenizer_pb2, usage_pb2
 from llamawire_server.errors import model_not_found
 from llamawire_server.service.interface import Call
 from llamawire_server.shim.app import create_app
-from llamawire_server.shim.disconnect import Calls
-from llamawire_server.shim.server import HTTPServer, address_of, bind
+from llamawire_server.shim.http.disconnect import Calls
+from llamawire_server.shim.http.server import HTTPServer, address_of, bind
 
 MAX_BODY_BYTES = 64 * 1024
 PATIENCE_SECONDS = 10.0

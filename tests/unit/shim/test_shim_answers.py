@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamawire.v1 import chat_pb2, usage_pb2
-from llamawire_server.shim import answers, response_schema
-from llamawire_server.shim import events as shim_events
-from llamawire_server.shim.events import ChunkEvents
+from llamawire_server.shim.chat import answers, response_schema
+from llamawire_server.shim.chat import events as shim_events
+from llamawire_server.shim.chat.events import ChunkEvents
 
 TEXT = st.text(max_size=6)
 UINT32 = st.integers(0, 2**32 - 1)

@@ -14,8 +14,8 @@ import pytest
 from llamawire.v1 import chat_pb2
 from llamawire_server.errors import ServiceError
 from llamawire_server.service.validation import MAX_MESSAGES, check_prompt
-from llamawire_server.shim import endpoints
-from llamawire_server.shim.translate import to_chat_request
+from llamawire_server.shim.chat import endpoint
+from llamawire_server.shim.chat.translate import to_chat_request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -275,7 +275,7 @@ async def test_a_large_body_keeps_nobody_waiting(serve, service, script, chat_bo
             assert go_on.wait(10), "nothing else was answered meanwhile"
         return to_chat_request(asked)
 
-    monkeypatch.setattr(endpoints, "to_chat_request", translate)
+    monkeypatch.setattr(endpoint, "to_chat_request", translate)
     service.answer = script.completion()
     body = {**chat_body, "user": "x" * (70_000 if is_large else 10)}
     async with (

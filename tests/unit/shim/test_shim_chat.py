@@ -11,7 +11,7 @@ import pytest
 
 from llamawire.v1 import chat_pb2
 from llamawire_server.errors import Condition, ServiceError, invalid_field
-from llamawire_server.shim import response_schema
+from llamawire_server.shim.chat import response_schema
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

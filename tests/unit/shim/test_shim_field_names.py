@@ -17,15 +17,18 @@ from llamawire_server.errors import (
     to_status,
     unsupported,
 )
-from llamawire_server.shim.body import validate
-from llamawire_server.shim.field_names import as_sent
-from llamawire_server.shim.request_schema import ChatCompletionRequest
+from llamawire_server.shim.chat.field_names import renaming
+from llamawire_server.shim.chat.request_schema import ChatCompletionRequest
+from llamawire_server.shim.http.body import validate
+from llamawire_server.shim.http.errors import as_sent
 
 FUNCTIONS: dict[str, Any] = {"functions": [{"name": "f"}]}
 
 
 def request(**fields: Any) -> ChatCompletionRequest:
-    return validate({"model": "m", "messages": [], **fields}, allow_unknown_fields=False)
+    return validate(
+        {"model": "m", "messages": [], **fields}, ChatCompletionRequest, allow_unknown_fields=False
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,7 +55,7 @@ def request(**fields: Any) -> ChatCompletionRequest:
     ],
 )
 def test_each_name(fields: dict[str, Any], name: str, sent: str) -> None:
-    error = as_sent(invalid_field(name, "is odd"), request(**fields))
+    error = as_sent(invalid_field(name, "is odd"), renaming(request(**fields)))
     assert list(error.violations) == [FieldViolation(sent, "is odd")]
     assert error.message == f"{sent}: is odd"
     assert (error.condition, error.reason) == (Condition.INVALID, "INVALID_FIELD")
@@ -61,7 +64,7 @@ def test_each_name(fields: dict[str, Any], name: str, sent: str) -> None:
 def test_a_message_of_its_own_words_is_kept() -> None:
     violations = [FieldViolation("max_tokens", "does not fit")]
     error = ServiceError(Condition.INVALID, "TOO_LONG", "max_tokens is 9", violations=violations)
-    renamed = as_sent(error, request(max_completion_tokens=9))
+    renamed = as_sent(error, renaming(request(max_completion_tokens=9)))
     assert renamed.message == "max_tokens is 9"
     assert renamed.violations[0].field == "max_completion_tokens"
 
@@ -70,14 +73,14 @@ def test_its_own_words_may_read_like_a_list() -> None:
     """The reason says what a message is, and not its text."""
     violations = [FieldViolation("max_tokens", "does not fit")]
     error = ServiceError(Condition.INVALID, "TOO_LONG", "max_tokens: does not fit", violations=violations)
-    assert as_sent(error, request(max_completion_tokens=9)).message == "max_tokens: does not fit"
+    assert as_sent(error, renaming(request(max_completion_tokens=9))).message == "max_tokens: does not fit"
 
 
 def test_a_list_that_was_cut_on_its_way_is_renamed() -> None:
     """As another server's may be: a status has little room."""
     fields = [FieldViolation(f"messages[{index}].content_parts[0]", "is odd") for index in range(40)]
     cut = from_status(to_status(invalid(fields), "id"))
-    renamed = as_sent(cut, request())
+    renamed = as_sent(cut, renaming(request()))
     assert renamed.message.startswith("messages[0].content[0]: is odd; messages[1].content[0]: is odd")
     assert renamed.message.endswith("; and 8 more are wrong")
 
@@ -85,14 +88,14 @@ def test_a_list_that_was_cut_on_its_way_is_renamed() -> None:
 def test_every_field_of_several_is_renamed() -> None:
     fields = [FieldViolation(name, "is odd") for name in ("stop[0]", "n", "max_tokens")]
     for error in (invalid(fields), unsupported(fields)):
-        renamed = as_sent(error, request(stop="", max_completion_tokens=0))
+        renamed = as_sent(error, renaming(request(stop="", max_completion_tokens=0)))
         assert renamed.message == "stop: is odd; n: is odd; max_completion_tokens: is odd"
         assert renamed.condition is error.condition
 
 
 def test_the_rest_of_an_error_is_kept() -> None:
     error = engine_fault("it broke")
-    assert as_sent(error, request()).message == "it broke"
+    assert as_sent(error, renaming(request())).message == "it broke"
     busy = ServiceError(Condition.BUSY, "FULL", "full", retry_seconds=3.0, metadata={"limit": "1"})
-    kept = as_sent(busy, request())
+    kept = as_sent(busy, renaming(request()))
     assert (kept.retry_after_seconds, kept.metadata, kept.message) == (3.0, {"limit": "1"}, "full")

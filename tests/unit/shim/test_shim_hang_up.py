@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from llamawire_server.service.interface import Call
-from llamawire_server.shim.body import validate
-from llamawire_server.shim.disconnect import Calls
-from llamawire_server.shim.events import ChunkEvents
-from llamawire_server.shim.sse import EventStream
-from llamawire_server.shim.translate import to_chat_request
+from llamawire_server.shim.chat.events import ChunkEvents
+from llamawire_server.shim.chat.request_schema import ChatCompletionRequest
+from llamawire_server.shim.chat.translate import to_chat_request
+from llamawire_server.shim.http.body import validate
+from llamawire_server.shim.http.disconnect import Calls
+from llamawire_server.shim.http.sse import EventStream
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("nothing_lost")]
 
@@ -122,7 +123,9 @@ async def test_before_the_body_is_complete(running, service, caplog):
 async def test_the_work_s_clean_up_is_over_when_the_response_is(service, script, chat_body):
     """Even where the hang-up finds the response sending, and not waiting for the service."""
     service.steps = script.stream("Hello")
-    chunks = service.stream_chat_completion(to_chat_request(validate(chat_body, False)), Call("call-1"))
+    chunks = service.stream_chat_completion(
+        to_chat_request(validate(chat_body, ChatCompletionRequest, False)), Call("call-1")
+    )
     response = EventStream(chunks, ChunkEvents("smollm2", False, False), Calls(), keep_alive_seconds=3600.0)
     sending = asyncio.Event()
 

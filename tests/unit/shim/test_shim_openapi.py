@@ -13,8 +13,10 @@ import pytest_asyncio
 
 from llamawire.v1 import model_pb2
 from llamawire_server.errors import Condition, ServiceError
-from llamawire_server.shim import response_schema
-from llamawire_server.shim.request_schema import ChatCompletionRequest
+from llamawire_server.shim.chat import response_schema
+from llamawire_server.shim.chat.request_schema import ChatCompletionRequest
+from llamawire_server.shim.http import response_types
+from llamawire_server.shim.models import schema as model_schema
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -92,10 +94,10 @@ async def test_what_is_served_is_what_is_described(http, service, script, chat_b
     service.models = [model_pb2.Model(name="tiny")]
     answers = {
         response_schema.ChatCompletion: await http.post("/v1/chat/completions", json=chat_body),
-        response_schema.ModelList: await http.get("/v1/models"),
-        response_schema.Model: await http.get("/v1/models/tiny"),
-        response_schema.Error: await http.get("/v1/models/huge"),
-        response_schema.Health: await http.get("/healthz"),
+        model_schema.ModelList: await http.get("/v1/models"),
+        model_schema.Model: await http.get("/v1/models/tiny"),
+        response_types.Error: await http.get("/v1/models/huge"),
+        response_types.Health: await http.get("/healthz"),
     }
     for model, response in answers.items():
         model.model_validate(response.json())
@@ -120,7 +122,7 @@ async def test_health_and_readiness(http, service):
     refused = await http.get("/readyz")
     assert refused.status_code == 503
     assert refused.headers["retry-after"] == "10"
-    response_schema.Error.model_validate(refused.json())
+    response_types.Error.model_validate(refused.json())
 
 
 @pytest.mark.parametrize("condition", list(Condition))

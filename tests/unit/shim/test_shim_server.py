@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from llamawire_server.shim.app import create_app
-from llamawire_server.shim.disconnect import Calls
-from llamawire_server.shim.server import HTTPServer, address_of, bind
+from llamawire_server.shim.http.disconnect import Calls
+from llamawire_server.shim.http.server import HTTPServer, address_of, bind
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("nothing_lost")]
 
@@ -181,7 +181,7 @@ async def test_a_stream_that_outlives_the_grace_is_told_so(service, script, chat
 
 
 async def test_a_caller_that_reads_nothing_is_cut_off(service, script, chat_body, monkeypatch):
-    monkeypatch.setattr("llamawire_server.shim.server._ABORT_SECONDS", 0.05)
+    monkeypatch.setattr("llamawire_server.shim.http.server._ABORT_SECONDS", 0.05)
     service.steps = [script.chunk(script.role()), *[script.chunk(script.text("x" * 100_000))] * 1000]
     async with Serving(service) as serving:
         url = httpx.URL(serving.url)

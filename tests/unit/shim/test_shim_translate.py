@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from llamawire.v1 import chat_pb2
 from llamawire_server.errors import ServiceError
-from llamawire_server.shim.body import validate
-from llamawire_server.shim.functions import uses_functions
-from llamawire_server.shim.translate import to_chat_request
+from llamawire_server.shim.chat.functions import uses_functions
+from llamawire_server.shim.chat.request_schema import ChatCompletionRequest
+from llamawire_server.shim.chat.translate import to_chat_request
+from llamawire_server.shim.http.body import validate
 
 TEXT = st.text(max_size=8)
 FLOAT32_MAX = 3.4028234663852886e38
@@ -38,7 +39,7 @@ FREE_JSON = st.dictionaries(
 def translate(**fields: Any) -> chat_pb2.ChatCompletionRequest:
     """What a request with these fields becomes, sent as JSON."""
     body = json.loads(json.dumps({"model": "m", "messages": [], **fields}))
-    return to_chat_request(validate(body, allow_unknown_fields=False))
+    return to_chat_request(validate(body, ChatCompletionRequest, allow_unknown_fields=False))
 
 
 def optional(**strategies: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
@@ -337,7 +338,9 @@ def test_the_older_function_calling():
         ],
     }
     request = translate(**fields)
-    assert uses_functions(validate({"model": "m", **fields}, allow_unknown_fields=False))
+    assert uses_functions(
+        validate({"model": "m", **fields}, ChatCompletionRequest, allow_unknown_fields=False)
+    )
     assert request.tools[0].function.parameters == '{"type":"object"}'
     assert request.tool_choice.mode == chat_pb2.ToolChoice.MODE_AUTO
     assert request.HasField("parallel_tool_calls")
@@ -352,7 +355,11 @@ def test_the_older_function_calling():
 def test_a_long_history_of_function_calls_takes_no_longer_than_another():
     asked = {"role": "assistant", "function_call": {"name": "f", "arguments": ""}}
     answer = {"role": "function", "name": "f", "content": "1"}
-    request = validate({"model": "m", "messages": [asked, *[answer] * 16_000]}, allow_unknown_fields=False)
+    request = validate(
+        {"model": "m", "messages": [asked, *[answer] * 16_000]},
+        ChatCompletionRequest,
+        allow_unknown_fields=False,
+    )
     began = time.process_time()
     message = to_chat_request(request)
     assert time.process_time() - began < 2, "looking for the call from each answer takes 6 s and more"

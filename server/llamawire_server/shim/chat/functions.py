@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from llamawire.v1 import chat_pb2
 from llamawire_server.errors import FieldViolation, invalid_field, unsupported
-from llamawire_server.shim.request_schema import ChatCompletionRequest, FunctionName, Message
+from llamawire_server.shim.chat.request_schema import ChatCompletionRequest, FunctionName, Message
 
 
 def uses_functions(request: ChatCompletionRequest) -> bool:

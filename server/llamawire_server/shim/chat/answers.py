@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
-from llamawire.v1 import chat_pb2, model_pb2, usage_pb2
-
-Json = dict[str, Any]
+from llamawire.v1 import chat_pb2, usage_pb2
+from llamawire_server.shim.http.response_types import Json
 
 _FINISH_REASONS = {
     chat_pb2.FINISH_REASON_UNSPECIFIED: None,
@@ -100,21 +98,6 @@ def timings(source: usage_pb2.Timings) -> Json:
         "first_token_seconds": _seconds(source.first_token),
         "generation_seconds": _seconds(source.generation),
     }
-
-
-def model(source: model_pb2.Model) -> Json:
-    """A model that a request can name."""
-    return {
-        "id": source.name,
-        "object": "model",
-        "created": source.created.seconds,
-        "owned_by": "llamawire",
-    }
-
-
-def model_list(models: Iterable[model_pb2.Model]) -> Json:
-    """Every model that a request can name."""
-    return {"object": "list", "data": [model(source) for source in models]}
 
 
 def _message(source: chat_pb2.Message, as_functions: bool) -> Json:

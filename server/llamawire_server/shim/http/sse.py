@@ -1,4 +1,4 @@
-"""A streamed answer: the HTTP response that a service's chunks are sent with."""
+"""A streamed answer: the HTTP response that what a service sends is sent on with."""
 
 from __future__ import annotations
 
@@ -7,21 +7,43 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from typing import Generic, Protocol, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from llamawire.v1 import chat_pb2
 from llamawire_server.errors import ServiceError, engine_fault
-from llamawire_server.shim.disconnect import CallerGoneError, Calls
-from llamawire_server.shim.errors import in_callers_words, unexpected
-from llamawire_server.shim.events import ChunkEvents, error_event
+from llamawire_server.shim.http.disconnect import CallerGoneError, Calls
+from llamawire_server.shim.http.errors import in_callers_words, unexpected
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 
-class EventStream(Response):
-    """Sends chunks as server-sent events.
+
+class Events(Protocol[T_contra]):
+    """Writes the events of one stream. Each method gives whole events, and maybe none."""
+
+    def write(self, item: T_contra, /) -> bytes:
+        """The events of what the service sent."""
+        ...
+
+    def keep_alive(self) -> bytes:
+        """An event without news; it may be the first."""
+        ...
+
+    def end(self) -> bytes:
+        """The events that end a stream which came to its end."""
+        ...
+
+    def fail(self, error: ServiceError) -> bytes:
+        """The last event of a stream that failed."""
+        ...
+
+
+class EventStream(Response, Generic[T]):
+    """Sends what a service sends as server-sent events.
 
     Where nothing comes for `keep_alive_seconds`, an event without news is sent, be it the first: the wait in line,
     for the model and for the prompt is the longest. Until anything is sent a ServiceError is raised, to become a
@@ -32,8 +54,8 @@ class EventStream(Response):
 
     def __init__(
         self,
-        chunks: AsyncGenerator[chat_pb2.ChatCompletionChunk, None],
-        events: ChunkEvents,
+        items: AsyncGenerator[T, None],
+        events: Events[T],
         calls: Calls,
         keep_alive_seconds: float,
     ) -> None:
@@ -41,7 +63,7 @@ class EventStream(Response):
         self.status_code = 200
         self.background = None
         self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
-        self._chunks = chunks
+        self._items = items
         self._events = events
         self._calls = calls
         self._keep_alive_seconds = keep_alive_seconds
@@ -58,19 +80,19 @@ class EventStream(Response):
         except ServiceError as error:
             if not self._started:
                 raise
-            await self._send(send, error_event(in_callers_words(error, scope)), more_body=False)
+            await self._send(send, self._events.fail(in_callers_words(error, scope)), more_body=False)
         except Exception:
             if not self._started:
                 raise
             logger.exception("the stream of request %s failed", scope["state"]["request_id"])
-            await self._send(send, error_event(unexpected()), more_body=False)
+            await self._send(send, self._events.fail(unexpected()), more_body=False)
 
     async def _send_events(self, send: Send) -> None:
         has_begun = False
-        async with aclosing(self._chunks) as chunks, self._kept_alive(send):
-            async for chunk in chunks:
+        async with aclosing(self._items) as items, self._kept_alive(send):
+            async for item in items:
                 has_begun = True
-                if body := self._events.write(chunk):
+                if body := self._events.write(item):
                     await self._send(send, body)
         if not has_begun:
             raise engine_fault("the answer ended before it began")

@@ -11,31 +11,16 @@ from __future__ import annotations
 import time
 import uuid
 
-import msgspec
-
 from llamawire.v1 import chat_pb2
 from llamawire_server.errors import ServiceError
-from llamawire_server.shim import answers
-from llamawire_server.shim.answers import Json
-from llamawire_server.shim.errors import error_body
+from llamawire_server.shim.chat import answers
+from llamawire_server.shim.http.errors import error_body
+from llamawire_server.shim.http.event_text import encode, event
+from llamawire_server.shim.http.response_types import Json
 
 DONE = b"data: [DONE]\n\n"
 
 _KIND = "chat.completion.chunk"
-
-_ENCODER = msgspec.json.Encoder()
-
-# JSON leaves these as they are, but clients that read a stream as lines of text end a line at them.
-_ESCAPED = [
-    ("\u0085".encode(), rb"\u0085"),
-    ("\u2028".encode(), rb"\u2028"),
-    ("\u2029".encode(), rb"\u2029"),
-]
-
-
-def error_event(error: ServiceError) -> bytes:
-    """The last event of a stream that failed."""
-    return _event(error_body(error))
 
 
 class ChunkEvents:
@@ -80,12 +65,16 @@ class ChunkEvents:
         """The events that end a stream which came to its end."""
         if not self._include_usage or self._last is None:
             return DONE
-        return _event({**self._envelope, "choices": [], **self._last}) + DONE
+        return event({**self._envelope, "choices": [], **self._last}) + DONE
+
+    def fail(self, error: ServiceError) -> bytes:
+        """The last event of a stream that failed."""
+        return event(error_body(error))
 
     def _name(self, chunk: chat_pb2.ChatCompletionChunk) -> None:
         """Take from the first chunk what each event repeats, and encode it once."""
         self._envelope = answers.envelope(chunk, _KIND) | self._names
-        self._prefix = b"data: " + _encode(self._envelope)[:-1] + b',"choices":'
+        self._prefix = b"data: " + encode(self._envelope)[:-1] + b',"choices":'
 
     def _choice(self, choice: chat_pb2.ChunkChoice) -> bytes:
         if choice.index < self._num_opened and _is_text_alone(choice):
@@ -114,7 +103,7 @@ class ChunkEvents:
             before, _, after = self._news(index, {"content": ""}).rpartition(b'""')
             around = self._around_text[index] = before, after
         before, after = around
-        return b"%b%b%b" % (before, _encode(text), after)
+        return b"%b%b%b" % (before, encode(text), after)
 
     def _deltas(self, delta: chat_pb2.Delta) -> list[Json]:
         deltas: list[Json] = []
@@ -139,7 +128,7 @@ class ChunkEvents:
         return self._chunk([choice])
 
     def _chunk(self, choices: list[Json]) -> bytes:
-        return self._prefix + _encode(choices) + self._suffix
+        return self._prefix + encode(choices) + self._suffix
 
 
 def _is_text_alone(choice: chat_pb2.ChunkChoice) -> bool:
@@ -159,15 +148,3 @@ def _tool_call(call: chat_pb2.ToolCallDelta) -> Json:
 
 def _function(call: chat_pb2.FunctionCallDelta) -> Json:
     return {"name": call.name, "arguments": call.arguments} if call.name else {"arguments": call.arguments}
-
-
-def _event(data: Json) -> bytes:
-    return b"data: " + _encode(data) + b"\n\n"
-
-
-def _encode(data: Json | list[Json] | str) -> bytes:
-    text = _ENCODER.encode(data)
-    if not text.isascii():
-        for raw, escaped in _ESCAPED:
-            text = text.replace(raw, escaped)
-    return text

@@ -9,8 +9,8 @@ from typing import Any
 
 from llamawire.v1 import chat_pb2
 from llamawire_server.errors import invalid_field
-from llamawire_server.shim import functions
-from llamawire_server.shim import request_schema as openai
+from llamawire_server.shim.chat import functions
+from llamawire_server.shim.chat import request_schema as openai
 
 # Fields that have the same name and type on both sides.
 _SAME = (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -11,9 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from llamawire_server.errors import Condition, ServiceError, engine_fault
-from llamawire_server.shim.disconnect import CallerGoneError
-from llamawire_server.shim.field_names import as_sent
+from llamawire_server.errors import Condition, FieldViolation, ServiceError, engine_fault, listing
+from llamawire_server.shim.http.disconnect import CallerGoneError
 
 # Conditions that the same request will meet again: OpenAI's clients repeat every 5xx unless told not to.
 _LASTING = (Condition.ENGINE,)
@@ -54,8 +55,19 @@ def unexpected() -> ServiceError:
 
 def in_callers_words(error: ServiceError, scope: Scope) -> ServiceError:
     """The error with every field called what the request, where it was understood, calls it."""
-    asked = scope["state"].get("asked")
-    return error if asked is None else as_sent(error, asked)
+    rename = scope["state"].get("rename")
+    return error if rename is None else as_sent(error, rename)
+
+
+def as_sent(error: ServiceError, rename: Callable[[str], str]) -> ServiceError:
+    """The error of a request, with every bad field under the name that the request has it under."""
+    violations = tuple(
+        FieldViolation(rename(violation.field), violation.description) for violation in error.violations
+    )
+    if violations == tuple(error.violations):
+        return error
+    message = listing(violations) if error.lists_violations else error.message
+    return replace(error, violations=violations, message=message)
 
 
 async def handle_service_error(request: Request, error: ServiceError) -> Response:

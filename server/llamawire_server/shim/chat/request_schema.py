@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from llamawire_server.shim.request_types import (
+from llamawire_server.shim.http.request_types import (
     Float32,
     Int32,
     Int64,

@@ -1,19 +1,19 @@
-"""A request's body: bytes to JSON to a validated `ChatCompletionRequest`, with errors that say where."""
+"""A request's body: bytes to JSON to a validated type of request, with errors that say where."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, from_json
 from starlette.requests import ClientDisconnect, Request
 
-from llamawire_server.errors import Condition, FieldViolation, ServiceError, invalid, invalid_field
-from llamawire_server.service.validation import MAX_MESSAGES
-from llamawire_server.shim.disconnect import CallerGoneError
-from llamawire_server.shim.request_schema import ChatCompletionRequest
-from llamawire_server.shim.request_types import TAG_MARK, TYPE_DISCRIMINATOR
+from llamawire_server.errors import Condition, FieldViolation, ServiceError, invalid
+from llamawire_server.shim.http.disconnect import CallerGoneError
+from llamawire_server.shim.http.request_types import TAG_MARK, TYPE_DISCRIMINATOR, RequestModel
+
+RequestT = TypeVar("RequestT", bound=RequestModel)
 
 # A body can have as many errors as it has fields; a caller is told of this many.
 _MAX_VIOLATIONS = 32
@@ -49,20 +49,14 @@ def parse(body: bytes) -> dict[str, Any]:
     return value
 
 
-def validate(body: dict[str, Any], allow_unknown_fields: bool) -> ChatCompletionRequest:
-    """The body as a chat request.
+def validate(body: dict[str, Any], model: type[RequestT], allow_unknown_fields: bool) -> RequestT:
+    """The body as a request of this type.
 
-    Raises ServiceError (INVALID), with a violation for each bad field, where it is none; of a list other than
-    the messages, for its first bad entry.
+    Raises ServiceError (INVALID), with a violation for each bad field, where it is none; of a list of the type
+    `List`, for its first bad entry.
     """
-    messages = body.get("messages")
-    if isinstance(messages, list) and len(messages) > MAX_MESSAGES:
-        # Looking at each of them, and complaining of each, would take seconds.
-        raise invalid_field("messages", f"has {len(messages)} entries; at most {MAX_MESSAGES} are allowed")
     try:
-        return ChatCompletionRequest.model_validate(
-            body, extra="ignore" if allow_unknown_fields else "forbid"
-        )
+        return model.model_validate(body, extra="ignore" if allow_unknown_fields else "forbid")
     except ValidationError as error:
         details = error.errors(include_url=False)
         violations = [_violation(detail) for detail in details[:_MAX_VIOLATIONS]]

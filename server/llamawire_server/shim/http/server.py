@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
-from llamawire_server.shim.disconnect import Calls
+from llamawire_server.shim.http.disconnect import Calls
 
 # How long aborted calls may take to tell their callers so, before their connections are cut.
 _ABORT_SECONDS = 2.0

@@ -9,19 +9,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from llamawire_server.shim.request_schema import FunctionCall, ToolCall
+from llamawire_server.shim.chat.request_schema import FunctionCall, ToolCall
+from llamawire_server.shim.http.response_types import ResponseModel
 
 FinishReason = Literal[
     "stop", "length", "tool_calls", "content_filter", "function_call", "insufficient_system_resource"
 ]
-
-
-class ResponseModel(BaseModel):
-    """Has exactly the fields that it declares."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
 class TopLogprob(ResponseModel):
@@ -196,43 +189,3 @@ class ChatCompletionChunk(ResponseModel):
     """There with `stream_options.include_usage` only: null on every chunk but the last."""
     timings: Timings | None = None
     """On the chunk that has the usage."""
-
-
-class Model(ResponseModel):
-    """A model that a request can name."""
-
-    id: str
-    object: Literal["model"]
-    created: int
-    """When its file was last changed, in Unix seconds; 0 where that is not known."""
-    owned_by: Literal["llamawire"]
-
-
-class ModelList(ResponseModel):
-    """Every model that a request can name."""
-
-    object: Literal["list"]
-    data: list[Model]
-
-
-class ErrorDetail(ResponseModel):
-    """What went wrong."""
-
-    message: str
-    """For people. Never decide on it."""
-    type: str
-    param: str | None
-    """The field at fault, such as `messages[2].role`."""
-    code: str | None
-
-
-class Error(ResponseModel):
-    """The body of every answer that is not a success, and the last event of a stream that failed."""
-
-    error: ErrorDetail
-
-
-class Health(ResponseModel):
-    """How the server is."""
-
-    status: Literal["ok", "ready"]

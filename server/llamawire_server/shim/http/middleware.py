@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llamawire_server.service.interface import REQUEST_ID_HEADER, request_id_from
-from llamawire_server.shim.errors import error_response, unexpected
+from llamawire_server.shim.http.errors import error_response, unexpected
 
 logger = logging.getLogger(__name__)
 

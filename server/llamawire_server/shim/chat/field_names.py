@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 
-from llamawire_server.errors import FieldViolation, ServiceError, listing
-from llamawire_server.shim.functions import uses_functions
-from llamawire_server.shim.request_schema import ChatCompletionRequest
+from llamawire_server.shim.chat.functions import uses_functions
+from llamawire_server.shim.chat.request_schema import ChatCompletionRequest
 
 _Renaming = tuple[re.Pattern[str], str, Callable[[ChatCompletionRequest], bool]]
 
@@ -33,16 +31,9 @@ _RENAMINGS: list[_Renaming] = [
 ]
 
 
-def as_sent(error: ServiceError, request: ChatCompletionRequest) -> ServiceError:
-    """The error of a request, with every bad field under the name that the request has it under."""
-    violations = tuple(
-        FieldViolation(_rename(violation.field, request), violation.description)
-        for violation in error.violations
-    )
-    if violations == tuple(error.violations):
-        return error
-    message = listing(violations) if error.lists_violations else error.message
-    return replace(error, violations=violations, message=message)
+def renaming(request: ChatCompletionRequest) -> Callable[[str], str]:
+    """From a field's name in the gRPC request to the one that the request has it under."""
+    return lambda name: _rename(name, request)
 
 
 def _rename(name: str, request: ChatCompletionRequest) -> str:

@@ -1,0 +1,1 @@
+"""What every API of the shim needs of HTTP: bodies, failures, streams, hang-ups, the description."""

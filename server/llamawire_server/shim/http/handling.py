@@ -1,0 +1,58 @@
+"""What the endpoints of every API share: from a request to its body's meaning, and from work to an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from llamawire_server.service.interface import Service
+from llamawire_server.shim.http import body
+from llamawire_server.shim.http.disconnect import Calls
+from llamawire_server.shim.http.response_types import Json
+from llamawire_server.shim.http.sse import Events, EventStream
+
+T = TypeVar("T")
+
+# Larger bodies are parsed and translated in a thread: one of 16 MiB takes seconds, in which everybody would wait.
+_LARGE_BODY_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Handling:
+    """How requests are handled, whichever path they are for. Handlers raise ServiceError, or CallerGoneError when
+    the caller hangs up."""
+
+    service: Service
+    calls: Calls
+    max_body_bytes: int
+    keep_alive_seconds: float
+    allow_unknown_fields: bool
+
+    async def understand(self, request: Request, understand: Callable[[bytes], T]) -> T:
+        """What the body means, which `understand` tells, in a thread where the body is large.
+
+        Raises ServiceError, and CallerGoneError where the caller hangs up before all of it has come.
+        """
+        data = await body.read(request, self.max_body_bytes)
+        if len(data) > _LARGE_BODY_BYTES:
+            return await asyncio.to_thread(understand, data)
+        return understand(data)
+
+    async def run(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
+        """What the work comes to. Its caller's hanging up ends it: CallerGoneError."""
+        return await self.calls.run(work, request.receive)
+
+    def stream(self, items: AsyncGenerator[T, None], events: Events[T]) -> Response:
+        """An answer that is sent as it is made."""
+        return EventStream(items, events, self.calls, self.keep_alive_seconds)
+
+
+def json_response(answer: Json) -> Response:
+    """A whole answer."""
+    return Response(msgspec.json.encode(answer), media_type="application/json")
