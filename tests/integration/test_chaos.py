@@ -8,7 +8,7 @@ import pytest
 from model_files import make_model_files
 from ordeal import Plan, run
 
-SECONDS = 20.0
+SECONDS = 12.0
 SEED = 1052
 
 

@@ -104,7 +104,7 @@ def test_models_are_as_described(http: httpx.Client) -> None:
         ({"model": "smollm3"}, 404),
         ({"temperature": 9}, 400),
         ({"bogus": 1}, 400),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, 400),
+        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "word"}}}]}, 400),
         ({"max_tokens": 8192}, 400),
         ({"user": "x" * (17 * 1024 * 1024)}, 413),
     ],

@@ -20,6 +20,7 @@ from callers import RawCaller, chat_body, events_of, http_client, post, wait_unt
 from servers import RunningServer, StartServer
 
 STORY = chat_body("Write a story about a fox.")
+NO_FORM = {"type": "json_schema", "json_schema": {"name": "none", "schema": {"type": "word"}}}
 LONG = chat_body("Write a very long story about a fox.", max_tokens=4000, stop=["\x00"])
 COMMAND = str(Path(sys.executable).parent / "llamawire-server")
 
@@ -111,7 +112,7 @@ def test_the_same_models_come_through_it(server: RunningServer, shim: Shim) -> N
         {**STORY, "model": "smollm3"},
         {**STORY, "temperature": 9, "top_p": -1},
         {**STORY, "bogus": 1},
-        {**STORY, "logprobs": True},
+        {**STORY, "response_format": NO_FORM},
         {**STORY, "max_tokens": 8192},
         {**STORY, "messages": [{"role": "user"}]},
         {**STORY, "messages": [{"role": "user", "content": "word " * 9000}]},

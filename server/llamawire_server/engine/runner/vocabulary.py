@@ -115,14 +115,21 @@ class Vocabulary:
     def special_token(self, text: str) -> int | None:
         """The one token that the text is, where it stands for itself and for no text: a control token, or one that
         looks like one. None where there is none."""
-        tokens = self._tokenize(text, add_special=False, parse_special=True)
-        if len(tokens) != 1 or self._name(tokens[0]) != text:
-            return None
-        attributes = llama_cpp.llama_vocab_get_attr(self._vocabulary, tokens[0])
-        if attributes & (llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN):
-            return tokens[0]
-        is_marker = text.startswith("<") and text.endswith(">")
-        return tokens[0] if is_marker and attributes & llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED else None
+        return self._special_tokens.get(text)
+
+    @cached_property
+    def _special_tokens(self) -> dict[str, int]:
+        # Looked up by name: to tokenize a text that is none of them can end the process, if the model lacks letters.
+        found: dict[str, int] = {}
+        control = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
+        for token in range(self.size):
+            attributes = llama_cpp.llama_vocab_get_attr(self._vocabulary, token)
+            if not attributes & (control | llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED):
+                continue
+            name = self._name(token)
+            if name and (attributes & control or (name.startswith("<") and name.endswith(">"))):
+                found.setdefault(name, token)
+        return found
 
     def marked_pieces(self, markers: Sequence[str]) -> dict[int, bytes]:
         """Those of the texts that are each one control token: the tokens, with the texts' bytes."""
