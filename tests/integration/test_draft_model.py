@@ -20,6 +20,7 @@ from llamawire_server.engine.runner.draft_model import load_draft_model
 from llamawire_server.engine.runner.model import EngineLog, LoadedModel
 from llamawire_server.engine.runner.runner import LlamaRunner
 from llamawire_server.engine.sequence import SamplingParameters, Sequence
+from llamawire_server.engine.step_times import StepTimes
 
 # A model of so many layers takes at least ten times as long as one of a single layer.
 NUM_IDLE_LAYERS = 150
@@ -137,8 +138,12 @@ def test_a_worker_that_dies_is_started_again_with_the_draft_model_that_it_had(
     assert server.worker_of(folder / "fifth.gguf") != pid
 
 
-def test_a_model_that_is_its_own_draft_is_always_right(model_file: Path) -> None:
-    """It would never pay: so guessing is said to take no time."""
+def test_a_model_that_is_its_own_draft_is_always_right(
+    model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would never pay: so guessing is said to take no time, and a step the same, however much it has."""
+    monkeypatch.setattr(StepTimes, "_FURTHER_TOKEN_SHARE", 0.0)
+    monkeypatch.setattr(StepTimes, "observe", lambda *_: None)
     engine_log = EngineLog(lambda *_: None)
     loaded = LoadedModel(model_file, ModelSettings(threads=1, context_length=512), engine_log, lambda _: True)
     draft_model = load_draft_model(model_file, loaded, -1, engine_log)

@@ -42,13 +42,17 @@ class DraftSource(Protocol):
 class Drafter(DraftSource, Protocol):
     """Guesses the tokens that a sequence goes on with, from nothing but what is known of it."""
 
-    def acceptance(self, num_tokens: int) -> float:
-        """How likely the next token of a draft is right. 0 where nothing is to be guessed, for a sequence that has
-        so many tokens by now."""
+    @property
+    def acceptance(self) -> float:
+        """How likely the next token of a draft is right."""
         ...
 
     def draft(self, tokens: list[int], most: int) -> list[int]:
         """What may come after `tokens`, the sequence's own: `most` tokens or fewer, or none."""
+        ...
+
+    def watch(self, ahead: list[int]) -> None:
+        """A draft, of one token at least, would not pay to compute; but how right it is can be seen all the same."""
         ...
 
     def follow(self, tokens: list[int], num_new_tokens: int) -> None:

@@ -11,8 +11,9 @@ from llamawire_server.engine.step_times import StepTimes
 # Drafts are of one of these lengths, or shorter where nothing more is to be guessed.
 LENGTHS = (2, 4, 8, 16, 32)
 
-# What a draft must promise over going on without one: a guess that fails costs time, and others wait for it.
-LEAST_GAIN = 1.1
+# What a draft must promise: so many times the tokens that would come without one in the time that it takes. What was
+# measured is uncertain, and a guess that fails holds others up.
+LEAST_GAIN = 1.4
 
 
 class BatchDrafter(Protocol):
@@ -86,13 +87,12 @@ class Speculation:
         drafter = sequence.drafter
         if drafter is None:
             return Draft()
-        acceptance = drafter.acceptance(len(sequence.tokens))
-        if not acceptance:
-            return Draft()
         ahead = _allowed(sequence, drafter.draft(sequence.tokens, min(most, LENGTHS[-1])))
         if not ahead:
             return Draft()
-        length = self._best_length([(acceptance, len(ahead))], num_step_tokens, None, [])
+        length = self._best_length([(drafter.acceptance, len(ahead))], num_step_tokens, None, [])
+        if not length:
+            drafter.watch(ahead)
         return Draft(tuple(ahead[:length]), drafter)
 
     def _ask(
@@ -140,7 +140,9 @@ class Speculation:
         `sequences`; None where guessing takes none.
         """
         longest = max(most for _, most in chances)
-        best, best_rate = 0, LEAST_GAIN * num_step_tokens / self.times.seconds(num_step_tokens)
+        seconds_without = self.times.seconds(num_step_tokens)
+        rate_without = num_step_tokens / seconds_without
+        best, best_rate = 0, rate_without
         for length in (min(length, longest) for length in LENGTHS):
             num_drafted, expected = 0, 0.0
             for acceptance, most in chances:
@@ -150,7 +152,7 @@ class Speculation:
             if model is not None:
                 seconds += model.seconds(sequences, length)
             rate = (num_step_tokens + expected) / seconds
-            if rate > best_rate:
+            if rate > best_rate and expected > LEAST_GAIN * rate_without * (seconds - seconds_without):
                 best, best_rate = length, rate
             if length == longest:
                 break

@@ -13,9 +13,19 @@ from llamawire_server.engine.sequence import Sequence
 def test_what_followed_the_same_tokens_the_last_time_is_guessed() -> None:
     lookup = PromptLookup()
     tokens = [1, 2, 3, 4, 5, 9, 1, 2, 3, 6, 7, 8, 1, 2, 3]
-    assert lookup.draft(tokens, 8) == [6, 7, 8, 1, 2, 3]
+    assert lookup.draft(tokens, 8) == [6, 7, 8, 1]
     assert lookup.draft(tokens, 2) == [6, 7]
-    assert lookup.draft([*tokens, 4], 8) == [5, 9, 1, 2, 3, 6, 7, 8]
+    assert lookup.draft([*tokens, 4], 8) == [5, 9, 1, 2]
+
+
+def test_guesses_grow_as_long_as_they_are_right() -> None:
+    lookup, tokens = PromptLookup(), list(range(40)) * 2
+    lengths = []
+    for num_wrong in (0, 0, 0, 0, 1, 0):
+        ahead = lookup.draft(tokens[:43], 32)
+        lengths.append(len(ahead))
+        lookup.note(len(ahead), len(ahead) - num_wrong, 43)
+    assert lengths == [4, 4, 8, 16, 32, 4]
 
 
 def test_nothing_is_guessed_of_what_never_was() -> None:
@@ -54,12 +64,43 @@ def test_a_prediction_that_repeats_itself_is_followed_forward() -> None:
     assert lookup.draft(tokens, 1) == [60]
 
 
-def test_guessing_pauses_where_it_was_wrong() -> None:
-    lookup = PromptLookup()
-    assert lookup.acceptance(100) > 0
-    lookup.note(8, 0, 100)
-    assert lookup.acceptance(100) == 0
-    assert lookup.acceptance(200) > 0
+def test_who_predicts_is_believed_and_who_repeats_has_to_show_it() -> None:
+    assert PromptLookup([5, 6, 7]).acceptance > 0.8
+    assert PromptLookup().acceptance < 0.5
+    wrong = PromptLookup([5, 6, 7])
+    wrong.note(8, 0, 100)
+    assert wrong.acceptance < 0.5
+
+
+def test_a_guess_that_is_not_computed_is_compared_with_what_comes() -> None:
+    lookup, tokens = PromptLookup(), [1, 2, 3]
+    before = lookup.acceptance
+    lookup.watch([4, 5, 6, 7, 8])
+    answer(lookup, tokens, [4, 5, 6])
+    assert lookup.acceptance == before
+    lookup.watch([9])
+    answer(lookup, tokens, [7])
+    shown = lookup.acceptance
+    assert shown > 0.8
+    answer(lookup, tokens, [9, 9, 9])
+    assert lookup.acceptance == shown, "nothing was watched"
+    lookup.watch([1, 2, 3, 4])
+    answer(lookup, tokens, [1, 9])
+    lookup.watch([1, 2])
+    answer(lookup, tokens, [9, 1])
+    assert lookup.acceptance < shown
+
+
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 6)), max_size=8))
+def test_watching_a_guess_says_what_computing_it_would_have_said(guesses: list[tuple[int, int]]) -> None:
+    watching, computing, tokens = PromptLookup(), PromptLookup(), [0]
+    for length, num_right in guesses:
+        ahead = list(range(10, 10 + length))
+        watched = min(length, 4)
+        watching.watch(ahead)
+        answer(watching, tokens, [*ahead[:num_right], 1])
+        computing.note(watched, min(num_right, watched), len(tokens))
+        assert watching.acceptance == computing.acceptance
 
 
 def test_what_was_predicted_beyond_the_end_of_the_answer_is_no_part_of_it() -> None:

@@ -15,9 +15,14 @@ class Sure:
     def __init__(self, acceptance: float, num_known_tokens: int = 100) -> None:
         self._acceptance = acceptance
         self._num_known_tokens = num_known_tokens
+        self.watched: list[list[int]] = []
 
-    def acceptance(self, num_tokens: int) -> float:
+    @property
+    def acceptance(self) -> float:
         return self._acceptance
+
+    def watch(self, ahead: list[int]) -> None:
+        self.watched.append(ahead)
 
     def draft(self, tokens: list[int], most: int) -> list[int]:
         return [7] * min(most, self._num_known_tokens)
@@ -64,7 +69,14 @@ def test_guesses_that_hold_up_many_others_do_not_pay() -> None:
     assert num_drafted(made, 0.9, num_step_tokens=20) == 0
 
 
-def test_who_guesses_nothing_and_who_pauses_gets_no_draft() -> None:
+def test_a_guess_that_does_not_pay_is_watched() -> None:
+    doubtful, sure = Sure(0.1, num_known_tokens=3), Sure(0.9)
+    drafts = speculation(0.2).drafts([(sequence(doubtful), 50), (sequence(sure), 50)], 100)
+    assert (drafts[0].tokens, doubtful.watched, sure.watched) == ((), [[7, 7, 7]], [])
+    assert drafts[1].tokens
+
+
+def test_who_guesses_nothing_and_who_is_never_right_gets_no_draft() -> None:
     made = speculation(0.01)
     for drafter in (None, Sure(0.0), Sure(0.9, num_known_tokens=0)):
         assert made.drafts([(sequence(drafter), 50)], 100)[0].tokens == ()

@@ -34,6 +34,11 @@ def read_vocabulary(vocabulary: Any, size: int, end_token_ids: frozenset[int]) -
             special_tokens.setdefault(name.decode("utf-8", "replace"), token)
         if token % _CHUNK_TOKENS == 0:
             time.sleep(0)
+    if llama_cpp.llama_vocab_type(vocabulary) == llama_cpp.LLAMA_VOCAB_TYPE_SPM and not _has_all_bytes(
+        tokens
+    ):
+        # llama.cpp would throw an exception through llguidance, which ends the process.
+        raise ValueError("it has no tokens for some bytes")
     if not end_token_ids:
         tokens.append(_SPECIAL_MARK + b"<|end of the grammar|>")
     make: Any = LLTokenizer
@@ -45,6 +50,11 @@ def read_vocabulary(vocabulary: Any, size: int, end_token_ids: frozenset[int]) -
         eos_token=sorted(end_token_ids) or [size],
     )
     return GrammarVocabulary(tokenizer, special_tokens, end_token_ids)
+
+
+def _has_all_bytes(tokens: list[bytes]) -> bool:
+    known = set(tokens)
+    return all(bytes([byte]) in known for byte in range(256))
 
 
 def _named_tokens(vocabulary: Any, size: int) -> Iterator[tuple[bytes, bool]]:
