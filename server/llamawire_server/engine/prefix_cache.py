@@ -32,7 +32,7 @@ _RUN_TOKENS = 512
 COLD_SECONDS = 60.0
 
 # Where prompts don't begin like earlier ones, what they leave behind is not worth that much. Beginnings of so few
-# tokens say nothing: they are the template's.
+# tokens don't count: they are the template's.
 _TEMPLATE_TOKENS = 64
 _LEAST_WORTH = 0.02
 _WORTH_SMOOTHING = 0.1
@@ -108,7 +108,7 @@ class PrefixCache:
         There must be a slot that no running sequence has.
         """
         found = found or Found()
-        if len(tokens) > _TEMPLATE_TOKENS:
+        if tokens:
             self._learn_worth(tokens, found)
         slot = self._claim_slot(found.match)
         num_tokens = found.match.num_tokens
@@ -171,7 +171,9 @@ class PrefixCache:
 
     def _learn_worth(self, tokens: Tokens[int], found: Found) -> None:
         num_kept = found.match.num_unpinned_tokens + found.num_tokens - found.match.num_tokens
-        share = max(0, num_kept - _TEMPLATE_TOKENS) / (len(tokens) - _TEMPLATE_TOKENS)
+        # Who sends less than this goes on with nothing, and may be the first of many such.
+        num_said = max(1, len(tokens) - _TEMPLATE_TOKENS)
+        share = max(0, num_kept - _TEMPLATE_TOKENS) / num_said
         self._worth += _WORTH_SMOOTHING * (min(1.0, share) - self._worth)
 
     def forget_all(self) -> None:

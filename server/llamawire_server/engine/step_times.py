@@ -37,7 +37,14 @@ class StepTimes:
                 self._seen[other] = None
         measured = seconds * self._seconds[place] / self.seconds(num_tokens)
         before = self._seen[place]
-        self._seen[place] = measured if before is None else before + self._SMOOTHING * (measured - before)
+        if before is None:
+            self._seen[place] = measured
+        else:
+            change = 1 + self._SMOOTHING * (measured / before - 1)
+            # What makes steps of one size slow makes others slow: if only that size seemed to be, larger ones would
+            # seem to cost nothing. As it may be that size alone, the others follow half of the way.
+            self._seen = [None if seen is None else seen * change**0.5 for seen in self._seen]
+            self._seen[place] = before * change
         self._seconds = self._complete()
 
     def seconds(self, num_tokens: int) -> float:

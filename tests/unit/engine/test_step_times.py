@@ -31,3 +31,23 @@ def test_what_was_slow_once_is_tried_again() -> None:
     for _ in range(200):
         times.observe(1, 1.0)
     assert times.seconds(32) < 20
+
+
+def test_a_step_that_was_held_up_does_not_make_larger_ones_seem_cheap() -> None:
+    times = StepTimes(1.0)
+    for _ in range(50):
+        times.observe(8, 4.0)
+        times.observe(16, 8.0)
+    times.observe(8, 40.0)
+    assert times.seconds(16) - times.seconds(8) > 2.0
+
+
+def test_a_machine_that_grows_slow_makes_all_sizes_slow() -> None:
+    times = StepTimes(1.0)
+    for _ in range(50):
+        times.observe(8, 4.0)
+        times.observe(16, 8.0)
+    for _ in range(50):
+        times.observe(8, 6.0)
+    assert times.seconds(8) == pytest.approx(6.0, rel=0.01)
+    assert times.seconds(16) == pytest.approx(8 * 1.5**0.5, rel=0.02)
