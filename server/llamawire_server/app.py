@@ -15,6 +15,7 @@ import grpc.aio
 
 from llamawire_server.config import ServerConfig
 from llamawire_server.errors import ServiceError
+from llamawire_server.garbage import keep_what_is_there
 from llamawire_server.machine import amount_bytes, memory
 from llamawire_server.models.resolver import Resolver
 from llamawire_server.pool.pool import Lease, ModelStatus, Pool
@@ -132,6 +133,7 @@ class ModelServer:
             ready_line += f" http={http_address}"
         # The ports answer while models load: whoever watches over the process sees that it lives.
         await self._preload()
+        keep_what_is_there()
         self._service.mark_ready()
         return ready_line
 

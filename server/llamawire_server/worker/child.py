@@ -33,6 +33,7 @@ from llamawire_server.engine.runner.model import (
 )
 from llamawire_server.engine.runner.runner import LlamaRunner
 from llamawire_server.engine.runner.vocabulary import Vocabulary
+from llamawire_server.garbage import keep_what_is_there
 from llamawire_server.machine import resident_bytes
 from llamawire_server.worker.answer_plans import AnswerPlans
 from llamawire_server.worker.desk import Desk
@@ -173,6 +174,7 @@ def main() -> None:
             outbox.put(LoadFailed(str(error)))
             outbox.drain()
             return
+        keep_what_is_there()
         desk.serve(Inbox(connection, Request))
     except ConnectionClosedError:
         log.debug("the server has closed the connection")
