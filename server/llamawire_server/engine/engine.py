@@ -44,7 +44,7 @@ class Runner(Protocol):
         ...
 
     def run(self, slices: list[Slice]) -> Mapping[Sequence, Sampled]:
-        """Compute the slices, and sample for whoever samples.
+        """Compute the slices, and sample for whoever samples. Notes on each slice what is wanted of its prompt.
 
         Raises DecodeError, after which the cells of these slices may or may not be there.
         """

@@ -90,11 +90,14 @@ class PrefixCache:
         moves, self._moves = self._moves, []
         return moves
 
-    def find(self, tokens: Tokens[int]) -> Found:
-        """What is there of a prompt. Its last token is always left to compute: it says what comes next."""
+    def find(self, tokens: Tokens[int], most: int | None = None) -> Found:
+        """What is there of a prompt. Its last token is always left to compute: it says what comes next.
+
+        most: how many tokens are of use at most; None: all.
+        """
         if not self.keeps_prefixes:
             return Found()
-        limit = len(tokens) - 1
+        limit = len(tokens) - 1 if most is None else min(most, len(tokens) - 1)
         match = self._tree.find(tokens, limit, whole_slots=not self._limits.can_cut)
         if match.num_tokens < LEAST_KEPT_TOKENS:
             match = Match()

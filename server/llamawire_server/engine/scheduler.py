@@ -134,6 +134,8 @@ class Scheduler:
                 piece.slot, [*computed, *piece.draft[:num_right]], len(piece.draft) - num_right
             )
             leader.num_computed_tokens = piece.start + piece.length + num_right
+            if leader.prompt_scores is not None:
+                leader.prompt_scores.logprobs += piece.logprobs
             if not piece.samples:
                 continue
             for prefill in self._prefilling:
@@ -240,7 +242,7 @@ class Scheduler:
             if self._still_awaits(prefill):
                 left.append(prefill)
                 continue
-            found = self._cache.find(prefill.leader.tokens)
+            found = self._cache.find(prefill.leader.tokens, prefill.leader.num_reusable_tokens)
             if self._await_more(prefill, found):
                 left.append(prefill)
                 continue
@@ -276,9 +278,10 @@ class Scheduler:
         if not self._cache.keeps_prefixes:
             return False
         tokens = prefill.leader.tokens
+        most = min(len(tokens) - 1, prefill.leader.num_reusable_tokens)
         best = found.num_tokens + LEAST_KEPT_TOKENS - 1
         for entry in self._prefilling:
-            limit = min(len(tokens) - 1, len(entry.leader.tokens))
+            limit = min(most, len(entry.leader.tokens))
             num_common = common_length(tokens, entry.leader.tokens, limit)
             if num_common > max(best, entry.leader.num_computed_tokens):
                 best = num_common

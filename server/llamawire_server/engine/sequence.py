@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from llamawire_server.engine.constraint import Constraint
+from llamawire_server.engine.logprobs import TokenLogprobs
 
 # llama.cpp attends in tiles of so many tokens from a tile's tokens in a batch on. That is 1.3 to 1.7 times as fast;
 # but its last bits depend on where the cells lie, and with quantised weights a last bit grows to tenths of a logit.
@@ -78,6 +79,24 @@ class SamplingParameters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(eq=False)
+class PromptScores:
+    """How likely the tokens of a prompt were, as far as they are computed. The choices of a request share one."""
+
+    num_top: int
+    """How many of the likeliest tokens of each place are wanted with that."""
+
+    num_places: int
+    """Places that the prompt has a token after: one less than it has tokens."""
+
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
+    """Of the tokens from the second one on. Place i says how likely the token after it was."""
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self.logprobs) == self.num_places
+
+
+@dataclass(eq=False)
 class Sequence:
     """Tokens so far, and how many of them are computed.
 
@@ -112,6 +131,9 @@ class Sequence:
     num_top_logprobs: int | None = None
     """How many of the likeliest tokens of each place are wanted with how likely they are; None where nobody wants to
     know of any."""
+
+    prompt_scores: PromptScores | None = None
+    """How likely its prompt's tokens were; None where nobody wants to know."""
 
     forced_tokens: list[int] = field(default_factory=list)
     """What comes next, whatever is likely; the scheduler takes away what has come."""
@@ -156,9 +178,21 @@ class Sequence:
 
     @property
     def num_wide_tokens(self) -> int:
-        """Leading tokens of the prompt that are computed in wide batches."""
+        """Leading tokens of the prompt that are computed in wide batches.
+
+        A prompt that is scored has none: each of its tokens takes a row of logits, and a narrow batch has few.
+        """
+        if self.prompt_scores is not None:
+            return 0
         num_tokens = self.num_prompt_tokens
         return num_tokens - num_tokens % TILE_TOKENS if num_tokens >= WIDE_TOKENS else 0
+
+    @property
+    def num_reusable_tokens(self) -> int:
+        """How many of its first tokens need not be computed where they are in a cache: nothing is wanted of them but
+        what comes after."""
+        scores = self.prompt_scores
+        return len(self.tokens) if scores is None or scores.is_complete else len(scores.logprobs)
 
     @property
     def num_pending_tokens(self) -> int:

@@ -119,10 +119,22 @@ class Slice:
     drafted_by: DraftSource | None = None
     """Who is told how much of the draft was right."""
 
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
+    """How likely the tokens after its `scored_places` were: noted by who computes it."""
+
     @property
     def is_wide(self) -> bool:
         """Whether it is to be computed in a wide batch; it is so as a whole or not at all."""
         return self.start < self.sequence.num_wide_tokens
+
+    @property
+    def scored_places(self) -> range:
+        """Its places of which it is wanted how likely the prompt's next token was."""
+        scores = self.sequence.prompt_scores
+        if scores is None:
+            return range(0)
+        begin = max(self.start, len(scores.logprobs))
+        return range(begin, max(begin, min(self.start + self.length, scores.num_places)))
 
     @property
     def num_tokens(self) -> int:

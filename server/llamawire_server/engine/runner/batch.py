@@ -38,11 +38,15 @@ class Batch:
         from: that before its draft."""
         outputs: list[tuple[Slice, int]] = []
         at = 0
-        for whole, start, stop in pieces:
+        for piece in pieces:
+            whole, start, stop = piece
             tokens = whole.tokens[start - whole.start : stop - whole.start]
             samples = whole.samples and stop == whole.start + whole.num_tokens
             num_outputs = 1 + len(whole.draft) if samples else 0
-            at = self.add(at, tokens, start, whole.slot, num_outputs=num_outputs)
+            begin, at = at, self.add(at, tokens, start, whole.slot, num_outputs=num_outputs)
+            if whole.sequence.prompt_scores is not None:
+                scored = piece.scored_places
+                self._outputs[begin + scored.start - start : begin + scored.stop - start] = 1
             if samples:
                 outputs.append((whole, at - num_outputs))
         self.struct.n_tokens = at

@@ -19,6 +19,13 @@ class Piece(NamedTuple):
     start: int
     stop: int
 
+    @property
+    def scored_places(self) -> range:
+        """Its places of which it is wanted how likely the prompt's next token was."""
+        places = self.whole.scored_places
+        begin = min(max(self.start, places.start), self.stop)
+        return range(begin, max(begin, min(self.stop, places.stop)))
+
 
 def batches(slices: list[Slice]) -> Iterator[list[Piece]]:
     """The slices in narrow batches, as few as there can be, and then in a wide one."""

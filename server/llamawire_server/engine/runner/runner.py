@@ -22,6 +22,7 @@ from llamawire_server.engine.runner.grammar_vocabulary import read_vocabulary
 from llamawire_server.engine.runner.grammars import Grammars
 from llamawire_server.engine.runner.model import LoadedModel
 from llamawire_server.engine.runner.sampler import Logits, Sampler
+from llamawire_server.engine.runner.scoring import score
 from llamawire_server.engine.runner.threads import ThreadCount
 from llamawire_server.engine.runner.vocabulary import Vocabulary
 from llamawire_server.engine.sequence import Sequence
@@ -62,6 +63,8 @@ class LlamaRunner:
 
     def run(self, slices: list[Slice]) -> Mapping[Sequence, Sampled]:
         sampled: dict[Sequence, Sampled] = {}
+        for piece in slices:
+            piece.logprobs.clear()  # of a step that failed half way
         for batch in batches(slices):
             # The logits are llama.cpp's own memory, which the next batch overwrites.
             self._decode(batch, sampled)
@@ -78,6 +81,7 @@ class LlamaRunner:
             raise CacheFullError("llama.cpp found no cells for the batch")
         if code != 0:
             raise DecodeError(f"llama_decode returned {code}")
+        score(batch, self._logits)
         plain: list[tuple[Sequence, int]] = []
         for piece, output in outputs:
             if not piece.draft:

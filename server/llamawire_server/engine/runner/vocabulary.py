@@ -37,6 +37,15 @@ class Vocabulary:
         return self._name(llama_cpp.llama_vocab_eos(self._vocabulary))
 
     @cached_property
+    def infill_tokens(self) -> tuple[int, int, int] | None:
+        """The tokens that mark what comes before a gap, what comes after it, and where what fills it begins; None
+        where the model was not taught to fill one."""
+        begin = llama_cpp.llama_vocab_fim_pre(self._vocabulary)
+        end = llama_cpp.llama_vocab_fim_suf(self._vocabulary)
+        gap = llama_cpp.llama_vocab_fim_mid(self._vocabulary)
+        return (begin, end, gap) if min(begin, end, gap) >= 0 else None
+
+    @cached_property
     def longest_piece_bytes(self) -> int:
         """The length of the longest token's text."""
         return max((len(self._read_piece(token, special=True)) for token in range(self.size)), default=1)
