@@ -6,11 +6,13 @@ import functools
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from llamawire_server.chat.channels import STYLES
 from llamawire_server.chat.grammar import GrammarError
 from llamawire_server.chat.plan import AnswerForm, CombinationError, Plan, PlanError, Planner
 from llamawire_server.chat.tools import Choice, Named, Tool
+from llamawire_server.chat.tools.generic import Generic
 from llamawire_server.engine.constraint import Constraint
-from llamawire_server.worker.messages import Generate
+from llamawire_server.worker.messages import ChatPrompt, Generate
 from llamawire_server.worker.prompts import RequestError, Vocabulary
 
 GRAMMAR_INVALID = "GRAMMAR_INVALID"
@@ -47,7 +49,9 @@ class AnswerPlans:
     """Plans the answers of one loaded model."""
 
     def __init__(self, planner: Planner, grammars: GrammarCompiler, vocabulary: Vocabulary) -> None:
+        """planner: of answers to conversations. What goes on from a raw prompt neither reasons nor calls."""
         self._planner = planner
+        self._raw_planner = Planner(STYLES["none"], Generic(), lambda text: None)
         self._grammars = grammars
         self._vocabulary = vocabulary
         # A model has two sets of markers at most: with those of tool calls and without.
@@ -55,14 +59,17 @@ class AnswerPlans:
 
     def plan(self, request: Generate, prompt: str) -> Plan:
         """How a request is answered. prompt: as it is rendered. Raises RequestError."""
+        planner, tools = self._raw_planner, list[dict[str, Any]]()
+        if isinstance(request.prompt, ChatPrompt):
+            planner, tools = self._planner, request.prompt.tools
         form = AnswerForm(
-            tools=[_tool(tool["function"]) for tool in request.prompt.tools],
+            tools=[_tool(tool["function"]) for tool in tools],
             choice=_choice(request.tool_choice),
             parallel_calls=request.parallel_tool_calls,
             grammar=request.grammar,
         )
         try:
-            return self._planner.plan(prompt, form)
+            return planner.plan(prompt, form)
         except PlanError as error:
             raise RequestError("INVALID", GRAMMAR_INVALID, str(error), error.field) from error
         except CombinationError as error:

@@ -1,4 +1,4 @@
-"""The requests of one worker: conversations in, events out, one engine step at a time."""
+"""The requests of one worker: conversations and texts in, events out, one engine step at a time."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from llamawire_server.chat.plan import Plan
 from llamawire_server.engine.constraint import ConstraintError
 from llamawire_server.engine.engine import Engine, Output
 from llamawire_server.engine.prompt_lookup import PromptLookup
-from llamawire_server.engine.sequence import FinishReason, Sequence
+from llamawire_server.engine.sequence import FinishReason, PromptScores, Sequence
 from llamawire_server.engine.step import Limits, Step
 from llamawire_server.worker.answer_plans import AnswerPlans
+from llamawire_server.worker.echo import PromptEcho
 from llamawire_server.worker.line import Line
 from llamawire_server.worker.messages import (
     ChoiceProgress,
     Completed,
     Event,
     Generate,
+    RawPrompt,
     Started,
+    TextDelta,
 )
 from llamawire_server.worker.prompts import PromptBuilder, RequestError, Vocabulary
 from llamawire_server.worker.reader import Reader, ReasoningBudget
@@ -42,6 +45,10 @@ class Generation:
     """Of the caller's prediction."""
     grammar_field: str
     """What of the request has a grammar; empty where nothing has."""
+    is_prompt_alone: bool
+    """Whether the prompt is all that is to be computed. A token is sampled at its end all the same, for nothing."""
+    echo: PromptEcho | None
+    """What the choices begin with; None where that is what is generated."""
     arrived: float
     """Times are those of time.monotonic, in seconds."""
     started: float | None = None
@@ -106,31 +113,34 @@ class Generations:
 
     def start(self, request: Generate) -> None:
         """Take a request in, where it begins or where it goes on. Raises RequestError, having taken nothing in."""
-        text = self._prompts.render(request.prompt, request.arrived_at)
-        prompt = self._prompts.tokenize(text)
+        prepared = self._prompts.prepare(request.prompt, request.arrived_at)
+        prompt = prepared.tokens
         max_tokens = self._max_tokens(len(prompt), request)
         stop_token_ids = frozenset(request.stop_token_ids)
         progress = request.progress
         if progress is None:
             self._line.check(len(prompt), request.deadline, self._engine.queue())
         choices = progress.choices if progress else [ChoiceProgress([])] * request.num_choices
-        plan = self._plans.plan(request, text)
+        plan = self._plans.plan(request, prepared.text)
         constraints = self._plans.constraints(plan, len(choices))
         prediction = self._prediction(request)
         drafters = [PromptLookup(prediction, looks_back=self._looks_back) for _ in choices]
+        has_begun = any(choice.tokens for choice in choices)
+        scores = _scores(request, len(prompt)) if not has_begun else None
         sequences = [
             Sequence(
                 request_id=request.request_id,
                 index=index,
                 tokens=prompt + choice.tokens,
                 num_prompt_tokens=len(prompt),
-                max_tokens=max_tokens,
+                max_tokens=max(1, max_tokens),
                 sampling=request.sampling,
                 stop_token_ids=stop_token_ids,
                 rank=request.arrived + PRIORITY_SECONDS * request.priority,
                 drafter=drafters[index],
                 constraint=constraints[index],
                 num_top_logprobs=request.num_top_logprobs,
+                prompt_scores=scores,
                 finish_reason=_engine_reason(choice.finish_reason),
             )
             for index, choice in enumerate(choices)
@@ -142,12 +152,14 @@ class Generations:
             drafters,
             len(prediction),
             plan.field,
+            max_tokens == 0,
+            self._echo(request, sequences) if not has_begun else None,
             request.arrived,
             started=progress.started if progress else None,
             first_token=progress.first_token if progress else None,
             unfinished={sequence for sequence in sequences if sequence.finish_reason is None},
         )
-        if any(choice.tokens for choice in choices):
+        if has_begun:
             # What was one prompt has become several.
             for sequence in generation.unfinished:
                 self._engine.add([sequence])
@@ -155,6 +167,11 @@ class Generations:
             self._engine.add(sequences)
         self._active[request.request_id] = generation
         self._not_begun.append(generation)
+
+    def _echo(self, request: Generate, sequences: list[Sequence]) -> PromptEcho | None:
+        if not request.echo or not isinstance(request.prompt, RawPrompt):
+            return None
+        return PromptEcho(request.prompt, sequences, self._vocabulary)
 
     def _prediction(self, request: Generate) -> list[int]:
         if not request.prediction:
@@ -229,7 +246,12 @@ class Generations:
         if generation.first_token is None:
             generation.first_token = now
         reader = generation.readers[sequence]
-        delta = reader.read(output)
+        if generation.is_prompt_alone:
+            delta = TextDelta(generation.request_id, sequence.index, "", [])
+        else:
+            delta = reader.read(output)
+        if generation.echo is not None and (echo := generation.echo.take(sequence)) is not None:
+            delta = msgspec.structs.replace(delta, echo=echo)
         # What was guessed beyond a stop string is no part of the answer.
         del sequence.tokens[len(sequence.tokens) - len(output.tokens) + len(delta.tokens) :]
         reason = sequence.finish_reason
@@ -238,6 +260,8 @@ class Generations:
             reason = FinishReason.STOP
         if reason is None:
             return [delta]
+        if generation.is_prompt_alone:
+            reason = FinishReason.LENGTH
         generation.unfinished.discard(sequence)
         sequence.settle()
         generation.drafters[sequence.index].end(len(sequence.tokens))
@@ -258,7 +282,7 @@ class Generations:
                 "CONTEXT_LENGTH_EXCEEDED",
                 f"the prompt has {num_prompt_tokens} tokens; the model's context has {context_length}, "
                 "and an answer needs at least one of them",
-                "messages",
+                request.prompt.field,
             )
         if request.is_max_tokens_explicit and request.max_tokens > room:
             raise RequestError(
@@ -269,6 +293,13 @@ class Generations:
                 "max_tokens",
             )
         return min(request.max_tokens, room)
+
+
+def _scores(request: Generate, num_prompt_tokens: int) -> PromptScores | None:
+    """What is to be filled in with how likely the prompt's tokens are; None where that is not wanted."""
+    if not request.scores_prompt or request.num_top_logprobs is None:
+        return None
+    return PromptScores(request.num_top_logprobs, num_prompt_tokens - 1)
 
 
 def _engine_reason(name: str) -> FinishReason | None:

@@ -15,13 +15,34 @@ from llamawire_server.config import ModelSettings
 from llamawire_server.engine.sequence import SamplingParameters
 
 
-class ChatPrompt(msgspec.Struct, frozen=True):
+class ChatPrompt(msgspec.Struct, frozen=True, tag=True):
     """A conversation, for the model's chat template."""
 
     messages: list[dict[str, Any]]
     tools: list[dict[str, Any]] = []
     """Those that the model may know of, in OpenAI's form; none where none may be called."""
     variables: dict[str, Any] = {}
+
+    @property
+    def field(self) -> str:
+        """The request's field that it comes from."""
+        return "messages"
+
+
+class RawPrompt(msgspec.Struct, frozen=True, tag=True):
+    """A text, or tokens, to go on from as they are."""
+
+    field: str
+    """The request's field that it comes from, such as `prompt[2]`."""
+    text: str = ""
+    tokens: list[int] | None = None
+    """Taken in place of the text, and nothing is added to them."""
+    suffix: str = ""
+    """What comes after what is to be generated; empty: nothing that is known."""
+    add_special: bool = True
+    """Whether to add the tokens that the model wants around a text."""
+    parse_special: bool = True
+    """Whether names of control tokens in the text become those tokens."""
 
 
 # From the server to the worker.
@@ -48,7 +69,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class Generate(msgspec.Struct, frozen=True, tag=True):
-    """Answer a conversation with `num_choices` choices."""
+    """Answer a conversation, or go on from a text, with `num_choices` choices."""
 
     request_id: int
     arrived: float
@@ -57,9 +78,10 @@ class Generate(msgspec.Struct, frozen=True, tag=True):
     arrived_at: float
     """The same by the calendar, in seconds since 1970: what a template takes for now."""
 
-    prompt: ChatPrompt
+    prompt: ChatPrompt | RawPrompt
     sampling: SamplingParameters
     max_tokens: int
+    """With 0 the prompt is computed, and nothing generated."""
     is_max_tokens_explicit: bool
     """An explicit limit that does not fit is the caller's mistake; a default is cut to what fits."""
     num_choices: int
@@ -88,6 +110,12 @@ class Generate(msgspec.Struct, frozen=True, tag=True):
 
     reasoning_budget: int | None = None
     """The most tokens of reasoning; None: there is no limit."""
+
+    echo: bool = False
+    """Whether each choice begins with the prompt, which is to be a raw one."""
+
+    scores_prompt: bool = False
+    """Whether the echo says how likely the prompt's tokens were, with `num_top_logprobs` others each."""
 
     progress: Progress | None = None
     """Where it goes on; None for a request that no worker has let line up yet."""
@@ -194,6 +222,16 @@ class Logprob(msgspec.Struct, frozen=True, array_like=True):
     """The likeliest tokens of its place, likeliest first; of a control token the name."""
 
 
+class Echo(msgspec.Struct, frozen=True, array_like=True):
+    """A prompt, as what a choice says begins with it."""
+
+    text: str
+    first_token: bytes | None = None
+    """The bytes of its first token, which has no log probability; None where none are wanted."""
+    logprobs: list[Logprob] = []
+    """Of the tokens after it."""
+
+
 class TextDelta(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     """More of one choice, and its end where `finish_reason` is set."""
 
@@ -213,10 +251,14 @@ class TextDelta(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     logprobs: list[Logprob] = []
     """Of the tokens whose text has come with this delta or before it."""
 
+    echo: Echo | None = None
+    """On the first delta of a choice where the request asks for it: it comes before all text."""
+
     @property
     def has_news(self) -> bool:
         """Whether there is anything in it for the caller: tokens are for whoever goes on with the request."""
-        return bool(self.text or self.finish_reason or self.reasoning or self.calls or self.logprobs)
+        has_text = bool(self.text or self.reasoning or self.calls or self.echo)
+        return has_text or bool(self.finish_reason or self.logprobs)
 
 
 class Completed(msgspec.Struct, frozen=True, tag=True):

@@ -109,7 +109,7 @@ class Reader:
             tokens,
             reasoning=reasoning,
             calls=calls,
-            logprobs=[self._named(found) for found in logprobs],
+            logprobs=[with_names(found, self._pieces) for found in logprobs],
         )
 
     def finish_reason(self, reason: FinishReason) -> str:
@@ -151,6 +151,8 @@ class Reader:
             return budget.end_tokens
         return budget.end_tokens[: constraint.num_allowed(budget.end_tokens)]
 
-    def _named(self, found: TokenLogprobs) -> Logprob:
-        name = self._pieces.named_piece
-        return Logprob(found.logprob, name(found.token), [(value, name(token)) for token, value in found.top])
+
+def with_names(found: TokenLogprobs, pieces: Pieces) -> Logprob:
+    """How likely a token was, by the tokens' bytes and names instead of their numbers."""
+    name = pieces.named_piece
+    return Logprob(found.logprob, name(found.token), [(value, name(token)) for token, value in found.top])
