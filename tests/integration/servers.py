@@ -19,7 +19,14 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
-from llamawire.v1 import chat_pb2, chat_pb2_grpc, model_pb2, model_pb2_grpc, tokenizer_pb2_grpc
+from llamawire.v1 import (
+    chat_pb2,
+    chat_pb2_grpc,
+    completion_pb2_grpc,
+    model_pb2,
+    model_pb2_grpc,
+    tokenizer_pb2_grpc,
+)
 
 READY_SECONDS = 120
 
@@ -39,6 +46,7 @@ class RunningServer:
     def __post_init__(self) -> None:
         self.channel = grpc.insecure_channel(self.grpc_address)
         self.chat = chat_pb2_grpc.ChatServiceStub(self.channel)
+        self.completions = completion_pb2_grpc.CompletionServiceStub(self.channel)
         self.models = model_pb2_grpc.ModelServiceStub(self.channel)
         self.tokenizer = tokenizer_pb2_grpc.TokenizerServiceStub(self.channel)
         self.health = health_pb2_grpc.HealthStub(self.channel)

@@ -45,6 +45,7 @@ def test_the_process_its_services_and_its_models_have_health(server: RunningServ
     for name in (
         "",
         "llamawire.v1.ChatService",
+        "llamawire.v1.CompletionService",
         "llamawire.v1.ModelService",
         "llamawire.v1.TokenizerService",
     ):

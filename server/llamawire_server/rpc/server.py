@@ -9,6 +9,8 @@ from grpc_reflection.v1alpha import reflection
 from llamawire.v1 import (
     chat_pb2,
     chat_pb2_grpc,
+    completion_pb2,
+    completion_pb2_grpc,
     model_pb2,
     model_pb2_grpc,
     tokenizer_pb2,
@@ -16,13 +18,19 @@ from llamawire.v1 import (
 )
 from llamawire_server.rpc.calls import CallInterceptor
 from llamawire_server.rpc.health import HealthBoard
-from llamawire_server.rpc.servicers import ChatServicer, ModelServicer, TokenizerServicer
+from llamawire_server.rpc.servicers import (
+    ChatServicer,
+    CompletionServicer,
+    ModelServicer,
+    TokenizerServicer,
+)
 from llamawire_server.service.interface import Service
 
 SERVICE_NAMES = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name
     for module, name in (
         (chat_pb2, "ChatService"),
+        (completion_pb2, "CompletionService"),
         (model_pb2, "ModelService"),
         (tokenizer_pb2, "TokenizerService"),
     )
@@ -35,6 +43,7 @@ def create_server(service: Service, board: HealthBoard, max_message_bytes: int) 
         interceptors=[CallInterceptor(max_message_bytes)], options=_options(max_message_bytes)
     )
     chat_pb2_grpc.add_ChatServiceServicer_to_server(ChatServicer(service), server)
+    completion_pb2_grpc.add_CompletionServiceServicer_to_server(CompletionServicer(service), server)
     model_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(service), server)
     tokenizer_pb2_grpc.add_TokenizerServiceServicer_to_server(TokenizerServicer(service), server)
     board.attach(server)

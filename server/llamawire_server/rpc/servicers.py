@@ -11,6 +11,8 @@ from typing import Any
 from llamawire.v1 import (
     chat_pb2,
     chat_pb2_grpc,
+    completion_pb2,
+    completion_pb2_grpc,
     model_pb2,
     model_pb2_grpc,
     tokenizer_pb2,
@@ -33,6 +35,21 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
         self, request: chat_pb2.ChatCompletionRequest, context: Any
     ) -> AsyncGenerator[chat_pb2.ChatCompletionChunk, None]:
         return self._service.stream_chat_completion(request, current_call())
+
+
+class CompletionServicer(completion_pb2_grpc.CompletionServiceServicer):
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def CreateCompletion(  # noqa: N802
+        self, request: completion_pb2.CompletionRequest, context: Any
+    ) -> completion_pb2.Completion:
+        return await self._service.create_completion(request, current_call())
+
+    def StreamCompletion(  # noqa: N802
+        self, request: completion_pb2.CompletionRequest, context: Any
+    ) -> AsyncGenerator[completion_pb2.CompletionChunk, None]:
+        return self._service.stream_completion(request, current_call())
 
 
 class ModelServicer(model_pb2_grpc.ModelServiceServicer):

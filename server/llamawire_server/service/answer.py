@@ -7,11 +7,11 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from google.protobuf import duration_pb2
-
 from llamawire.v1 import chat_pb2, usage_pb2
 from llamawire_server.chat.tools import CallDelta
 from llamawire_server.pool.pool import Lease
+from llamawire_server.service.cost import timings_of, usage_of
+from llamawire_server.service.probabilities import finite, token_text, top_logprobs
 from llamawire_server.worker.messages import Completed, Event, Logprob, TextDelta
 
 FINISH_REASONS = {
@@ -19,8 +19,6 @@ FINISH_REASONS = {
     "length": chat_pb2.FINISH_REASON_LENGTH,
     "tool_calls": chat_pb2.FINISH_REASON_TOOL_CALLS,
 }
-# JSON has no infinity; OpenAI's API has this in its place.
-MINUS_INFINITY = -9999.0
 SERVICE_TIER = "default"
 OPENING = chat_pb2.Delta(role=chat_pb2.ROLE_ASSISTANT, content="")
 
@@ -131,7 +129,7 @@ class Answer:
                 choice.delta.SetInParent()
                 choice.finish_reason = reason
             if completed is not None:
-                last.usage.CopyFrom(_usage(completed))
+                last.usage.CopyFrom(usage_of(completed))
                 last.timings.CopyFrom(self._timings(completed))
             yield last
 
@@ -157,7 +155,7 @@ class Answer:
             ],
         )
         if completed is not None:
-            completion.usage.CopyFrom(_usage(completed))
+            completion.usage.CopyFrom(usage_of(completed))
             completion.timings.CopyFrom(self._timings(completed))
         return completion
 
@@ -166,14 +164,7 @@ class Answer:
         return chat_pb2.ChatCompletionChunk.FromString(self._envelope)
 
     def _timings(self, completed: Completed) -> usage_pb2.Timings:
-        before_first_token = completed.queue_seconds + completed.prompt_seconds
-        return usage_pb2.Timings(
-            queue=_duration(completed.queue_seconds),
-            model_load=_duration(self._lease.waited_seconds),
-            prompt=_duration(completed.prompt_seconds),
-            first_token=_duration(self._seconds_before_queue + before_first_token),
-            generation=_duration(completed.generation_seconds),
-        )
+        return timings_of(completed, self._lease.waited_seconds, self._seconds_before_queue)
 
 
 def _add(chunk: chat_pb2.ChatCompletionChunk, index: int) -> chat_pb2.ChunkChoice:
@@ -203,45 +194,10 @@ def _sort(events: Iterable[Event]) -> tuple[dict[int, News], Completed | None]:
     return news, completed
 
 
-def _usage(completed: Completed) -> usage_pb2.Usage:
-    return usage_pb2.Usage(
-        prompt_tokens=completed.num_prompt_tokens,
-        completion_tokens=completed.num_completion_tokens,
-        total_tokens=completed.num_prompt_tokens + completed.num_completion_tokens,
-        prompt_cache_hit_tokens=completed.num_cached_tokens,
-        prompt_cache_miss_tokens=completed.num_prompt_tokens - completed.num_cached_tokens,
-        prompt_tokens_details=usage_pb2.PromptTokensDetails(cached_tokens=completed.num_cached_tokens),
-        completion_tokens_details=usage_pb2.CompletionTokensDetails(
-            reasoning_tokens=completed.num_reasoning_tokens,
-            accepted_prediction_tokens=completed.num_accepted_prediction_tokens,
-            rejected_prediction_tokens=completed.num_rejected_prediction_tokens,
-            accepted_draft_tokens=completed.num_accepted_draft_tokens,
-            rejected_draft_tokens=completed.num_rejected_draft_tokens,
-        ),
-    )
-
-
 def _logprob(source: Logprob) -> chat_pb2.TokenLogprob:
     return chat_pb2.TokenLogprob(
-        token=_text(source.piece),
-        logprob=_finite(source.logprob),
+        token=token_text(source.piece),
+        logprob=finite(source.logprob),
         bytes=source.piece,
-        top_logprobs=[
-            chat_pb2.TopLogprob(token=_text(piece), logprob=_finite(logprob), bytes=piece)
-            for logprob, piece in source.top
-        ],
+        top_logprobs=top_logprobs(source),
     )
-
-
-def _text(piece: bytes) -> str:
-    return piece.decode("utf-8", "replace")
-
-
-def _finite(logprob: float) -> float:
-    return max(logprob, MINUS_INFINITY)
-
-
-def _duration(seconds: float) -> duration_pb2.Duration:
-    duration = duration_pb2.Duration()
-    duration.FromNanoseconds(round(seconds * 1e9))
-    return duration

@@ -32,7 +32,15 @@ def tool_violations(request: chat_pb2.ChatCompletionRequest) -> Violations:
 
 def form_violations(request: chat_pb2.ChatCompletionRequest) -> Violations:
     """What is wrong with what else is said of the answer's form."""
-    yield from _response_format(request)
+    yield from format_violations(request.response_format)
+    choice = request.tool_choice
+    requires_call = choice.mode == chat_pb2.ToolChoice.MODE_REQUIRED or bool(choice.function_name)
+    kind = request.response_format.WhichOneof("format")
+    if kind not in (None, "text") and requires_call:
+        yield FieldViolation(
+            "response_format",
+            f"can't be {kind} together with a tool_choice that requires a call: the answer is the call",
+        )
     if request.HasField("top_logprobs") and not request.logprobs:
         yield FieldViolation("top_logprobs", "needs logprobs")
 
@@ -71,8 +79,8 @@ def _tool_choice(request: chat_pb2.ChatCompletionRequest) -> Violations:
         yield FieldViolation("tool_choice.function_name", "is required")
 
 
-def _response_format(request: chat_pb2.ChatCompletionRequest) -> Violations:
-    wanted = request.response_format
+def format_violations(wanted: chat_pb2.ResponseFormat) -> Violations:
+    """What is wrong with what is said of the text's form."""
     kind = wanted.WhichOneof("format")
     if kind == "json_schema":
         schema = wanted.json_schema.schema
@@ -88,13 +96,6 @@ def _response_format(request: chat_pb2.ChatCompletionRequest) -> Violations:
             yield FieldViolation(
                 "response_format.grammar.grammar", f"is longer than {MAX_SCHEMA_BYTES} bytes"
             )
-    choice = request.tool_choice
-    requires_call = choice.mode == chat_pb2.ToolChoice.MODE_REQUIRED or bool(choice.function_name)
-    if kind not in (None, "text") and requires_call:
-        yield FieldViolation(
-            "response_format",
-            f"can't be {kind} together with a tool_choice that requires a call: the answer is the call",
-        )
 
 
 def _schema_problem(text: str, types: Sequence[object] = ()) -> str:

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from llamawire.v1 import chat_pb2, model_pb2, tokenizer_pb2
+from llamawire.v1 import chat_pb2, completion_pb2, model_pb2, tokenizer_pb2
 
 REQUEST_ID_HEADER = "x-request-id"
 
@@ -77,6 +77,21 @@ class Service(Protocol):
 
         For each choice: a chunk with its role, chunks with deltas, a chunk with its finish reason. One chunk
         may hold news of several choices. The last chunk has usage and timings.
+        """
+        ...
+
+    async def create_completion(
+        self, request: completion_pb2.CompletionRequest, call: Call
+    ) -> completion_pb2.Completion:
+        """What comes after each of the prompts, all choices at once."""
+        ...
+
+    def stream_completion(
+        self, request: completion_pb2.CompletionRequest, call: Call
+    ) -> AsyncGenerator[completion_pb2.CompletionChunk, None]:
+        """The choices as they are generated, of all prompts beside each other.
+
+        One chunk may hold news of several choices. The last chunk has usage and timings.
         """
         ...
 

@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Generator
 
-from llamawire.v1 import chat_pb2, model_pb2, tokenizer_pb2
+from llamawire.v1 import chat_pb2, completion_pb2, model_pb2, tokenizer_pb2
 from llamawire_server.errors import Condition, ServiceError, invalid_field
 from llamawire_server.models.resolver import ModelEntry, Resolver
 from llamawire_server.pool.pool import Lease, ModelStatus, Pool
@@ -15,8 +15,16 @@ from llamawire_server.pool.roster import Roster
 from llamawire_server.service import validation
 from llamawire_server.service.answer import Answer
 from llamawire_server.service.catalogue import describe
+from llamawire_server.service.completion_answer import CompletionAnswer, PromptEvents
+from llamawire_server.service.completion_prompt import build_generates
+from llamawire_server.service.completion_validation import (
+    check_completion_against_model,
+    check_completion_request,
+    num_generated,
+)
+from llamawire_server.service.completions import together
 from llamawire_server.service.interface import Call
-from llamawire_server.service.prompt import build_generate, build_prompt
+from llamawire_server.service.prompt import SamplingRequest, build_generate, build_prompt
 from llamawire_server.worker.messages import (
     CountTokens,
     Detokenize,
@@ -71,6 +79,20 @@ class LocalService:
         async with self._generation(request, call) as (answer, steps):
             async for events in steps:
                 for chunk in answer.chunks(events):
+                    yield chunk
+
+    async def create_completion(
+        self, request: completion_pb2.CompletionRequest, call: Call
+    ) -> completion_pb2.Completion:
+        async with self._completion(request, call) as (answer, steps):
+            return answer.whole([events async for step in steps for events in step])
+
+    async def stream_completion(
+        self, request: completion_pb2.CompletionRequest, call: Call
+    ) -> AsyncGenerator[completion_pb2.CompletionChunk, None]:
+        async with self._completion(request, call, is_streamed=True) as (answer, steps):
+            async for step in steps:
+                for chunk in answer.chunks(step):
                     yield chunk
 
     async def list_models(
@@ -187,6 +209,32 @@ class LocalService:
                 await steps.aclose()
 
     @contextlib.asynccontextmanager
+    async def _completion(
+        self, request: completion_pb2.CompletionRequest, call: Call, *, is_streamed: bool = False
+    ) -> AsyncGenerator[tuple[CompletionAnswer, AsyncGenerator[list[PromptEvents], None]], None]:
+        """A request's prompts on their way through a worker; leaving ends them."""
+        arrived = time.monotonic()
+        check_completion_request(request, is_streamed=is_streamed)
+        async with self._leased(request.model, call, wait=_waits_for_model(request)) as (lease, clock):
+            worker = lease.worker
+            check_completion_against_model(
+                request, vocabulary_size=worker.facts.vocabulary_size, parallel=worker.facts.parallel
+            )
+            defaults = lease.entry.settings.defaults
+            generates = build_generates(request, worker.next_request_id, defaults, clock.deadline)
+            answer = CompletionAnswer(
+                lease,
+                len(generates),
+                request.n if request.HasField("n") else 1,
+                arrived,
+                num_generated=num_generated(request),
+                has_logprobs=request.HasField("logprobs"),
+            )
+            steps = together([worker.events(generate, clock.remaining_seconds()) for generate in generates])
+            async with contextlib.aclosing(steps):
+                yield answer, steps
+
+    @contextlib.asynccontextmanager
     async def _leased(
         self, name: str, call: Call, *, wait: bool = True
     ) -> AsyncGenerator[tuple[Lease, Clock], None]:
@@ -216,7 +264,7 @@ class LocalService:
                 self._idle.set()
 
 
-def _waits_for_model(request: chat_pb2.ChatCompletionRequest) -> bool:
+def _waits_for_model(request: SamplingRequest) -> bool:
     return request.wait_for_model if request.HasField("wait_for_model") else True
 
 

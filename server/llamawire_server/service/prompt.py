@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 from google.protobuf import json_format
 
-from llamawire.v1 import chat_pb2
+from llamawire.v1 import chat_pb2, completion_pb2
 from llamawire_server.chat.grammar import Grammar
 from llamawire_server.config import SamplingDefaults
 from llamawire_server.engine.sequence import SamplingParameters
@@ -48,6 +48,10 @@ SYNTAXES: dict[int, Literal["gbnf", "lark", "regex"]] = {
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
+SamplingRequest: TypeAlias = "chat_pb2.ChatCompletionRequest | completion_pb2.CompletionRequest"
+"""What says how a model is to go on."""
+
+
 def build_generate(
     request: chat_pb2.ChatCompletionRequest,
     request_id: int,
@@ -64,17 +68,7 @@ def build_generate(
         arrived=time.monotonic(),
         arrived_at=time.time(),
         prompt=build_prompt(request),
-        sampling=SamplingParameters(
-            temperature=given("temperature", defaults.temperature),
-            top_p=given("top_p", defaults.top_p),
-            top_k=given("top_k", defaults.top_k),
-            min_p=given("min_p", defaults.min_p),
-            frequency_penalty=given("frequency_penalty", defaults.frequency_penalty),
-            presence_penalty=given("presence_penalty", defaults.presence_penalty),
-            repeat_penalty=given("repeat_penalty", defaults.repeat_penalty),
-            seed=given("seed", secrets.randbits(31)),
-            logit_bias=dict(request.logit_bias),
-        ),
+        sampling=build_sampling(request, defaults),
         max_tokens=given("max_tokens", defaults.max_tokens),
         is_max_tokens_explicit=request.HasField("max_tokens"),
         num_choices=given("n", 1),
@@ -85,9 +79,28 @@ def build_generate(
         prediction=request.prediction.content,
         tool_choice=tool_choice(request),
         parallel_tool_calls=given("parallel_tool_calls", True),
-        grammar=_grammar(request.response_format),
+        grammar=build_grammar(request.response_format),
         num_top_logprobs=request.top_logprobs if request.logprobs else None,
         reasoning_budget=_reasoning_budget(request),
+    )
+
+
+def build_sampling(request: SamplingRequest, defaults: SamplingDefaults) -> SamplingParameters:
+    """How the request's tokens are chosen. Where it has no seed, there is a new one each time."""
+
+    def given(name: Any, default: float) -> Any:
+        return getattr(request, name) if request.HasField(name) else default
+
+    return SamplingParameters(
+        temperature=given("temperature", defaults.temperature),
+        top_p=given("top_p", defaults.top_p),
+        top_k=given("top_k", defaults.top_k),
+        min_p=given("min_p", defaults.min_p),
+        frequency_penalty=given("frequency_penalty", defaults.frequency_penalty),
+        presence_penalty=given("presence_penalty", defaults.presence_penalty),
+        repeat_penalty=given("repeat_penalty", defaults.repeat_penalty),
+        seed=given("seed", secrets.randbits(31)),
+        logit_bias=dict(request.logit_bias),
     )
 
 
@@ -125,7 +138,8 @@ def _tool(function: chat_pb2.FunctionDefinition) -> dict[str, Any]:
     return {"type": "function", "function": described}
 
 
-def _grammar(wanted: chat_pb2.ResponseFormat) -> Grammar | None:
+def build_grammar(wanted: chat_pb2.ResponseFormat) -> Grammar | None:
+    """What a text must follow; None: it may be any."""
     kind = wanted.WhichOneof("format")
     if kind == "json_object":
         return Grammar("json_object")

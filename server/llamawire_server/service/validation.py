@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, islice
 
 from google.protobuf import struct_pb2
@@ -12,11 +12,12 @@ from llamawire.v1 import chat_pb2, model_pb2, tokenizer_pb2
 from llamawire_server.chat.tools.history import check_history
 from llamawire_server.errors import FieldViolation, invalid, unsupported
 from llamawire_server.service.form_validation import MAX_TOOLS, form_violations, tool_violations
-from llamawire_server.service.prompt import template_messages
+from llamawire_server.service.prompt import SamplingRequest, template_messages
 
 # Counts are checked before entries: everybody waits while one caller's request is looked at.
 MAX_MESSAGES = 16_384
 MAX_CONTENT_PARTS = 1024
+MAX_PROMPTS = 128
 MAX_CHOICES = 256
 MAX_STOPS = 16
 MAX_STOP_TOKEN_IDS = 256
@@ -34,7 +35,7 @@ MAX_WATCHED_NAMES = 256
 # A message has room for millions of bad tokens, and nobody is helped by that many complaints.
 MAX_VIOLATIONS = 1000
 
-# Inclusive bounds of the numbers of a chat request; those of None have no end there.
+# Inclusive bounds of the numbers of a chat request, which others may have too; those of None have no end there.
 RANGES: dict[str, tuple[float, float | None]] = {
     "temperature": (0, 2),
     "top_p": (0, 1),
@@ -62,7 +63,7 @@ def check_chat_request(request: chat_pb2.ChatCompletionRequest) -> None:
 
 def check_prompt(request: chat_pb2.ChatCompletionRequest) -> None:
     """Like `check_chat_request`, for what shapes the prompt only."""
-    if violations := _some(chain(_model(request.model), _prompt(request))):
+    if violations := _some(chain(model_violations(request.model), _prompt(request))):
         raise invalid(violations)
     if violations := _some(_unsupported_parts(request)):
         raise unsupported(violations)
@@ -76,9 +77,35 @@ def check_against_model(
         raise invalid(violations)
 
 
+def sampling_violations(
+    request: SamplingRequest, ranges: Mapping[str, tuple[float, float | None]]
+) -> Violations:
+    """What is wrong with how a model is to go on. ranges: of the request's numbers, as `RANGES` has them."""
+    yield from _numbers(request, ranges)
+    yield from _stops(request)
+    if len(request.user.encode()) > MAX_USER_BYTES:
+        yield FieldViolation("user", f"is longer than {MAX_USER_BYTES} bytes")
+    if len(request.prediction.content.encode()) > MAX_PREDICTION_BYTES:
+        yield FieldViolation("prediction.content", f"is longer than {MAX_PREDICTION_BYTES} bytes")
+
+
+def vocabulary_violations(request: SamplingRequest, vocabulary_size: int) -> Violations:
+    """Which tokens of its bias and its stops a model does not have."""
+    yield from token_violations("stop_token_ids", request.stop_token_ids, vocabulary_size, MAX_STOP_TOKEN_IDS)
+    for token in sorted(request.logit_bias):
+        if token >= vocabulary_size:
+            yield FieldViolation(f"logit_bias[{token}]", f"the model's tokens are 0 to {vocabulary_size - 1}")
+
+
+def raise_invalid(violations: Violations) -> None:
+    """Raise ServiceError where there are any, with as many as are of use."""
+    if some := _some(violations):
+        raise invalid(some)
+
+
 def check_name(name: str) -> None:
     """Raise ServiceError for what can't be the name of a model."""
-    if violations := _some(_model(name, "name")):
+    if violations := _some(model_violations(name, "name")):
         raise invalid(violations)
 
 
@@ -86,14 +113,14 @@ def check_watch(request: model_pb2.WatchModelsRequest) -> None:
     """Raise ServiceError for names that no model can have, and for too many of them."""
     if len(request.names) > MAX_WATCHED_NAMES:
         raise invalid([_too_many("names", len(request.names), MAX_WATCHED_NAMES)])
-    names = (_model(name, f"names[{index}]") for index, name in enumerate(request.names))
+    names = (model_violations(name, f"names[{index}]") for index, name in enumerate(request.names))
     if violations := _some(chain.from_iterable(names)):
         raise invalid(violations)
 
 
 def check_tokenize(request: tokenizer_pb2.TokenizeRequest) -> None:
     """Raise ServiceError for a request that no model could answer."""
-    violations = list(_model(request.model))
+    violations = list(model_violations(request.model))
     if len(request.text.encode("utf-8", "replace")) > MAX_TEXT_BYTES:
         violations.append(FieldViolation("text", f"is longer than {MAX_TEXT_BYTES} bytes; send it in pieces"))
     if violations:
@@ -103,8 +130,8 @@ def check_tokenize(request: tokenizer_pb2.TokenizeRequest) -> None:
 def check_detokenize(request: tokenizer_pb2.DetokenizeRequest, vocabulary_size: int | None = None) -> None:
     """Raise ServiceError for a bad request; with the size of the vocabulary, for tokens outside it too."""
     limit = vocabulary_size if vocabulary_size is not None else 2**31
-    tokens = _tokens("tokens", request.tokens, limit, MAX_TOKENS)
-    if violations := _some(chain(_model(request.model), tokens)):
+    tokens = token_violations("tokens", request.tokens, limit, MAX_TOKENS)
+    if violations := _some(chain(model_violations(request.model), tokens)):
         raise invalid(violations)
 
 
@@ -113,15 +140,10 @@ def _some(violations: Violations) -> list[FieldViolation]:
 
 
 def _chat_violations(request: chat_pb2.ChatCompletionRequest) -> Violations:
-    yield from _model(request.model)
+    yield from model_violations(request.model)
     yield from _prompt(request)
-    yield from _numbers(request)
-    yield from _stops(request)
+    yield from sampling_violations(request, RANGES)
     yield from form_violations(request)
-    if len(request.user.encode()) > MAX_USER_BYTES:
-        yield FieldViolation("user", f"is longer than {MAX_USER_BYTES} bytes")
-    if len(request.prediction.content.encode()) > MAX_PREDICTION_BYTES:
-        yield FieldViolation("prediction.content", f"is longer than {MAX_PREDICTION_BYTES} bytes")
     if len(request.metadata) > MAX_METADATA_ENTRIES:
         yield FieldViolation("metadata", f"has more than {MAX_METADATA_ENTRIES} entries")
 
@@ -131,13 +153,11 @@ def _model_violations(
 ) -> Violations:
     if request.n > parallel:
         yield FieldViolation("n", f"is {request.n}; the model generates at most {parallel} at once")
-    yield from _tokens("stop_token_ids", request.stop_token_ids, vocabulary_size, MAX_STOP_TOKEN_IDS)
-    for token in sorted(request.logit_bias):
-        if token >= vocabulary_size:
-            yield FieldViolation(f"logit_bias[{token}]", f"the model's tokens are 0 to {vocabulary_size - 1}")
+    yield from vocabulary_violations(request, vocabulary_size)
 
 
-def _model(name: str, field: str = "model") -> Violations:
+def model_violations(name: str, field: str = "model") -> Violations:
+    """What is wrong with the name of a model."""
     if not name.strip():
         yield FieldViolation(field, "is required")
     elif len(name.encode()) > MAX_NAME_BYTES:
@@ -220,8 +240,8 @@ def _message(message: chat_pb2.Message) -> Violations:
         yield FieldViolation("tool_call_id", "only a tool's message can have one")
 
 
-def _numbers(request: chat_pb2.ChatCompletionRequest) -> Violations:
-    for name, (low, high) in RANGES.items():
+def _numbers(request: SamplingRequest, ranges: Mapping[str, tuple[float, float | None]]) -> Violations:
+    for name, (low, high) in ranges.items():
         value = getattr(request, name)
         if not request.HasField(name):  # type: ignore[arg-type]
             continue
@@ -243,7 +263,7 @@ def _numbers(request: chat_pb2.ChatCompletionRequest) -> Violations:
             yield FieldViolation(f"logit_bias[{token}]", f"is {bias:.6g}; it must be in [-100, 100]")
 
 
-def _stops(request: chat_pb2.ChatCompletionRequest) -> Violations:
+def _stops(request: SamplingRequest) -> Violations:
     if len(request.stop) > MAX_STOPS:
         yield _too_many("stop", len(request.stop), MAX_STOPS)
     for index, stop in enumerate(request.stop[:MAX_STOPS]):
@@ -251,13 +271,16 @@ def _stops(request: chat_pb2.ChatCompletionRequest) -> Violations:
             yield FieldViolation(f"stop[{index}]", "is empty")
         elif len(stop.encode()) > MAX_STOP_BYTES:
             yield FieldViolation(f"stop[{index}]", f"is longer than {MAX_STOP_BYTES} bytes")
-    yield from _tokens("stop_token_ids", request.stop_token_ids, 2**31, MAX_STOP_TOKEN_IDS)
+    yield from token_violations("stop_token_ids", request.stop_token_ids, 2**31, MAX_STOP_TOKEN_IDS)
 
 
-def _tokens(name: str, tokens: Sequence[int], vocabulary_size: int, most: int) -> Violations:
+def token_violations(name: str, tokens: Sequence[int], vocabulary_size: int, most: int) -> Violations:
+    """Which tokens of a list there are not, and whether they are more than `most`."""
     if len(tokens) > most:
         yield _too_many(name, len(tokens), most)
         return
+    if not tokens or (min(tokens) >= 0 and max(tokens) < vocabulary_size):
+        return  # as nearly always, and found out several times as fast
     for index, token in enumerate(tokens):
         if not 0 <= token < vocabulary_size:
             yield FieldViolation(f"{name}[{index}]", f"{token} is not in [0, {vocabulary_size})")

@@ -15,6 +15,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from llamawire.v1 import (
     chat_pb2,
     chat_pb2_grpc,
+    completion_pb2,
+    completion_pb2_grpc,
     model_pb2,
     model_pb2_grpc,
     tokenizer_pb2,
@@ -25,6 +27,7 @@ from llamawire_server.service.interface import REQUEST_ID_HEADER, Call
 
 if TYPE_CHECKING:
     from llamawire.v1.chat_pb2_grpc import ChatServiceAsyncStub
+    from llamawire.v1.completion_pb2_grpc import CompletionServiceAsyncStub
     from llamawire.v1.model_pb2_grpc import ModelServiceAsyncStub
     from llamawire.v1.tokenizer_pb2_grpc import TokenizerServiceAsyncStub
 
@@ -65,6 +68,8 @@ class RemoteService:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         # The generated stubs are for both kinds of channel; only their types tell them apart.
         self._chat = cast("ChatServiceAsyncStub", chat_pb2_grpc.ChatServiceStub(channel))
+        completions = completion_pb2_grpc.CompletionServiceStub(channel)
+        self._completions = cast("CompletionServiceAsyncStub", completions)
         self._models = cast("ModelServiceAsyncStub", model_pb2_grpc.ModelServiceStub(channel))
         self._tokenizer = cast("TokenizerServiceAsyncStub", tokenizer_pb2_grpc.TokenizerServiceStub(channel))
         # Its methods are set when it is made, which its types don't tell.
@@ -81,6 +86,18 @@ class RemoteService:
     ) -> AsyncGenerator[chat_pb2.ChatCompletionChunk, None]:
         """The answer as it is generated."""
         return _stream(self._chat.StreamChatCompletion, request, call)
+
+    async def create_completion(
+        self, request: completion_pb2.CompletionRequest, call: Call
+    ) -> completion_pb2.Completion:
+        """What comes after each of the prompts, all choices at once."""
+        return await _forward(self._completions.CreateCompletion, request, call)
+
+    def stream_completion(
+        self, request: completion_pb2.CompletionRequest, call: Call
+    ) -> AsyncGenerator[completion_pb2.CompletionChunk, None]:
+        """The choices as they are generated."""
+        return _stream(self._completions.StreamCompletion, request, call)
 
     async def list_models(
         self, request: model_pb2.ListModelsRequest, call: Call
