@@ -16,6 +16,7 @@ from llamawire.chat_request import request
 from llamawire.client import Client
 from llamawire.completion import Choice, Chunk, Completion, Timings, ToolCall
 from llamawire.completion_builder import CompletionBuilder
+from llamawire.completion_request import completion_request
 from llamawire.errors import (
     AuthenticationError,
     ConnectionFailedError,
@@ -36,6 +37,9 @@ from llamawire.handler import AsyncStreamHandler, StreamHandler
 from llamawire.model_stream import AsyncModelLoad, AsyncModelWatch, ModelLoad, ModelNews, ModelWatch
 from llamawire.schema import schema_of
 from llamawire.stream import AsyncChatStream, ChatStream
+from llamawire.text_completion import TextChoice, TextChunk, TextCompletion
+from llamawire.text_completion_builder import TextCompletionBuilder
+from llamawire.text_stream import AsyncTextStream, TextStream
 
 __all__ = [
     # Clients
@@ -44,6 +48,7 @@ __all__ = [
     # Requests
     "assistant",
     "audio",
+    "completion_request",
     "developer",
     "image",
     "request",
@@ -60,12 +65,18 @@ __all__ = [
     # Answers
     "AsyncChatStream",
     "AsyncStreamHandler",
+    "AsyncTextStream",
     "ChatStream",
     "Choice",
     "Chunk",
     "Completion",
     "CompletionBuilder",
     "StreamHandler",
+    "TextChoice",
+    "TextChunk",
+    "TextCompletion",
+    "TextCompletionBuilder",
+    "TextStream",
     "Timings",
     "ToolCall",
     # Models

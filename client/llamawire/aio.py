@@ -13,11 +13,23 @@ from llamawire import channel as channels
 from llamawire.attempts import Attempts, CallDefaults, CallOptions
 from llamawire.chat_request import ChatOptions, request, waits_for_model
 from llamawire.completion import Completion
+from llamawire.completion_request import CompletionOptions, completion_request
 from llamawire.metadata import Metadata, to_pairs
 from llamawire.model_stream import AsyncModelLoad, AsyncModelWatch
 from llamawire.response_stream import OpenAioCall
 from llamawire.stream import AsyncChatStream
-from llamawire.v1 import chat_pb2, chat_pb2_grpc, model_pb2, model_pb2_grpc, tokenizer_pb2, tokenizer_pb2_grpc
+from llamawire.text_completion import TextCompletion
+from llamawire.text_stream import AsyncTextStream
+from llamawire.v1 import (
+    chat_pb2,
+    chat_pb2_grpc,
+    completion_pb2,
+    completion_pb2_grpc,
+    model_pb2,
+    model_pb2_grpc,
+    tokenizer_pb2,
+    tokenizer_pb2_grpc,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -50,6 +62,7 @@ class AsyncClient:
         self._channel = channel if channel is not None else _open_channel(target, credentials)
         defaults = CallDefaults(timeout_seconds, to_pairs(metadata), retries)
         self.chat = AsyncChat(self._channel, defaults)
+        self.completions = AsyncCompletions(self._channel, defaults)
         self.models = AsyncModels(self._channel, defaults)
         self.tokenizer = AsyncTokenizer(self._channel, defaults)
 
@@ -109,6 +122,50 @@ class AsyncChat:
             timeout_seconds, call_metadata, request_id, waits_for_model=waits_for_model(message)
         )
         return AsyncChatStream(_opener(self._stub.StreamChatCompletion, message), attempts)
+
+
+class AsyncCompletions:
+    """`client.completions`: what comes after texts, as they are."""
+
+    def __init__(self, channel: grpc.aio.Channel, defaults: CallDefaults) -> None:
+        stub = completion_pb2_grpc.CompletionServiceStub(channel)
+        self._stub = cast("completion_pb2_grpc.CompletionServiceAsyncStub", stub)
+        self._defaults = defaults
+
+    async def create(
+        self,
+        base: completion_pb2.CompletionRequest | None = None,
+        /,
+        *,
+        timeout_seconds: float | None = None,
+        call_metadata: Metadata | None = None,
+        request_id: str | None = None,
+        **options: Unpack[CompletionOptions],
+    ) -> TextCompletion:
+        """All choices at once. The request is made of the options, of a proto, or of both (`completion_request`)."""
+        message = completion_request(base, **options)
+        attempts = self._defaults.begin(
+            timeout_seconds, call_metadata, request_id, waits_for_model=waits_for_model(message)
+        )
+        proto = await _call(self._stub.CreateCompletion, message, attempts)
+        return TextCompletion(proto, attempts.request_id)
+
+    def stream(
+        self,
+        base: completion_pb2.CompletionRequest | None = None,
+        /,
+        *,
+        timeout_seconds: float | None = None,
+        call_metadata: Metadata | None = None,
+        request_id: str | None = None,
+        **options: Unpack[CompletionOptions],
+    ) -> AsyncTextStream:
+        """The choices as they are generated. The call begins now; what fails, fails while the stream is read."""
+        message = completion_request(base, **options)
+        attempts = self._defaults.begin(
+            timeout_seconds, call_metadata, request_id, waits_for_model=waits_for_model(message)
+        )
+        return AsyncTextStream(_opener(self._stub.StreamCompletion, message), attempts)
 
 
 class AsyncModels:

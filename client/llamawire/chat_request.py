@@ -10,7 +10,8 @@ from google.protobuf import struct_pb2
 
 from llamawire.answer_form import json_schema
 from llamawire.chat import MessageLike, given, to_message
-from llamawire.v1 import chat_pb2
+from llamawire.request_fields import build
+from llamawire.v1 import chat_pb2, completion_pb2
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -76,23 +77,10 @@ def request(
     `base` is not changed. Raises TypeError for an unknown option or a value of the wrong type, and
     ValueError for a value that stands for nothing; whether the values make sense is for the server to say.
     """
-    fields: dict[str, Any] = {}
-    for name, value in options.items():
-        if name not in chat_pb2.ChatCompletionRequest.DESCRIPTOR.fields_by_name:
-            raise TypeError(f"a chat request has no '{name}'")
-        if value is not None:
-            convert = _CONVERSIONS.get(name)
-            fields[name] = convert(value) if convert is not None else value
-    built = chat_pb2.ChatCompletionRequest()
-    if base is not None:
-        built.CopyFrom(base)
-        for name in fields:
-            built.ClearField(name)  # type: ignore[arg-type]  # the names were looked up above
-    built.MergeFrom(chat_pb2.ChatCompletionRequest(**fields))
-    return built
+    return build(chat_pb2.ChatCompletionRequest, "a chat request", base, options, _CONVERSIONS)
 
 
-def waits_for_model(message: chat_pb2.ChatCompletionRequest) -> bool:
+def waits_for_model(message: chat_pb2.ChatCompletionRequest | completion_pb2.CompletionRequest) -> bool:
     """Whether a request is to wait for its model."""
     return message.wait_for_model if message.HasField("wait_for_model") else True
 
@@ -121,6 +109,16 @@ def to_tool_choice(value: ToolChoiceLike) -> chat_pb2.ToolChoice:
         }
         return chat_pb2.ToolChoice(mode=_look_up("tool_choice", value, modes))
     return chat_pb2.ToolChoice(function_name=_unwrap(value, "function")["name"])
+
+
+def to_stops(value: str | Sequence[str]) -> Sequence[str]:
+    """Stop strings, of which one may stand for itself."""
+    return [value] if isinstance(value, str) else value
+
+
+def to_logit_bias(value: Mapping[int, float]) -> dict[int, float]:
+    """A bias by token, whose number may be in digits."""
+    return {int(token): bias for token, bias in value.items()}
 
 
 def to_response_format(value: ResponseFormatLike) -> chat_pb2.ResponseFormat:
@@ -188,7 +186,8 @@ def _to_struct(value: Mapping[str, Any] | struct_pb2.Struct) -> struct_pb2.Struc
     return struct
 
 
-def _to_prediction(value: str | Mapping[str, Any] | chat_pb2.Prediction) -> chat_pb2.Prediction:
+def to_prediction(value: str | Mapping[str, Any] | chat_pb2.Prediction) -> chat_pb2.Prediction:
+    """The prediction that a proto, a text or a mapping in OpenAI's form stands for."""
     if isinstance(value, chat_pb2.Prediction):
         return value
     if isinstance(value, str):
@@ -215,12 +214,12 @@ def _unwrap(value: Mapping[str, Any], name: str) -> Any:
 
 _CONVERSIONS: dict[str, Callable[[Any], Any]] = {
     "messages": lambda messages: [to_message(message) for message in messages],
-    "stop": lambda stop: [stop] if isinstance(stop, str) else stop,
-    "logit_bias": lambda bias: {int(token): value for token, value in bias.items()},
+    "stop": to_stops,
+    "logit_bias": to_logit_bias,
     "tools": lambda tools: [to_tool(tool) for tool in tools],
     "tool_choice": to_tool_choice,
     "response_format": to_response_format,
     "reasoning_effort": _to_reasoning_effort,
     "chat_template_kwargs": _to_struct,
-    "prediction": _to_prediction,
+    "prediction": to_prediction,
 }

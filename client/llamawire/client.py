@@ -13,11 +13,23 @@ from llamawire import channel as channels
 from llamawire.attempts import Attempts, CallDefaults, CallOptions
 from llamawire.chat_request import ChatOptions, request, waits_for_model
 from llamawire.completion import Completion
+from llamawire.completion_request import CompletionOptions, completion_request
 from llamawire.metadata import Metadata, to_pairs
 from llamawire.model_stream import ModelLoad, ModelWatch
 from llamawire.response_stream import OpenCall
 from llamawire.stream import ChatStream
-from llamawire.v1 import chat_pb2, chat_pb2_grpc, model_pb2, model_pb2_grpc, tokenizer_pb2, tokenizer_pb2_grpc
+from llamawire.text_completion import TextCompletion
+from llamawire.text_stream import TextStream
+from llamawire.v1 import (
+    chat_pb2,
+    chat_pb2_grpc,
+    completion_pb2,
+    completion_pb2_grpc,
+    model_pb2,
+    model_pb2_grpc,
+    tokenizer_pb2,
+    tokenizer_pb2_grpc,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -57,6 +69,7 @@ class Client:
         self._channel = channel if channel is not None else _open_channel(target, credentials)
         defaults = CallDefaults(timeout_seconds, to_pairs(metadata), retries)
         self.chat = Chat(self._channel, defaults)
+        self.completions = Completions(self._channel, defaults)
         self.models = Models(self._channel, defaults)
         self.tokenizer = Tokenizer(self._channel, defaults)
 
@@ -115,6 +128,49 @@ class Chat:
             timeout_seconds, call_metadata, request_id, waits_for_model=waits_for_model(message)
         )
         return ChatStream(_opener(self._stub.StreamChatCompletion, message), attempts)
+
+
+class Completions:
+    """`client.completions`: what comes after texts, as they are."""
+
+    def __init__(self, channel: grpc.Channel, defaults: CallDefaults) -> None:
+        self._stub = completion_pb2_grpc.CompletionServiceStub(channel)
+        self._defaults = defaults
+
+    def create(
+        self,
+        base: completion_pb2.CompletionRequest | None = None,
+        /,
+        *,
+        timeout_seconds: float | None = None,
+        call_metadata: Metadata | None = None,
+        request_id: str | None = None,
+        **options: Unpack[CompletionOptions],
+    ) -> TextCompletion:
+        """All choices at once. The request is made of the options, of a proto, or of both (`completion_request`)."""
+        message = completion_request(base, **options)
+        attempts = self._defaults.begin(
+            timeout_seconds, call_metadata, request_id, waits_for_model=waits_for_model(message)
+        )
+        proto = _call(self._stub.CreateCompletion, message, attempts)
+        return TextCompletion(proto, attempts.request_id)
+
+    def stream(
+        self,
+        base: completion_pb2.CompletionRequest | None = None,
+        /,
+        *,
+        timeout_seconds: float | None = None,
+        call_metadata: Metadata | None = None,
+        request_id: str | None = None,
+        **options: Unpack[CompletionOptions],
+    ) -> TextStream:
+        """The choices as they are generated. The call begins now; what fails, fails while the stream is read."""
+        message = completion_request(base, **options)
+        attempts = self._defaults.begin(
+            timeout_seconds, call_metadata, request_id, waits_for_model=waits_for_model(message)
+        )
+        return TextStream(_opener(self._stub.StreamCompletion, message), attempts)
 
 
 class Models:

@@ -17,7 +17,14 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from llamawire.v1 import chat_pb2, chat_pb2_grpc, model_pb2_grpc, tokenizer_pb2_grpc, usage_pb2
+from llamawire.v1 import (
+    chat_pb2,
+    chat_pb2_grpc,
+    completion_pb2_grpc,
+    model_pb2_grpc,
+    tokenizer_pb2_grpc,
+    usage_pb2,
+)
 
 Play = Callable[[grpc.ServicerContext], Iterator[Message]]
 
@@ -113,6 +120,7 @@ class FakeServer:
 
 class FakeServices(
     chat_pb2_grpc.ChatServiceServicer,
+    completion_pb2_grpc.CompletionServiceServicer,
     model_pb2_grpc.ModelServiceServicer,
     tokenizer_pb2_grpc.TokenizerServiceServicer,
 ):
@@ -126,9 +134,11 @@ class FakeServices(
         return next(self._server.begin(request, context))
 
     StreamChatCompletion = _stream
+    StreamCompletion = _stream
     LoadModel = _stream
     WatchModels = _stream
     CreateChatCompletion = _answer
+    CreateCompletion = _answer
     ListModels = _answer
     GetModel = _answer
     UnloadModel = _answer
@@ -144,6 +154,7 @@ def server() -> Iterator[FakeServer]:
     running = grpc.server(ThreadPoolExecutor(max_workers=8), options=[("grpc.so_reuseport", 0)])
     services = FakeServices(fake)
     chat_pb2_grpc.add_ChatServiceServicer_to_server(services, running)
+    completion_pb2_grpc.add_CompletionServiceServicer_to_server(services, running)
     model_pb2_grpc.add_ModelServiceServicer_to_server(services, running)
     tokenizer_pb2_grpc.add_TokenizerServiceServicer_to_server(services, running)
     fake.target = f"127.0.0.1:{running.add_insecure_port('127.0.0.1:0')}"
