@@ -10,6 +10,7 @@ from llamawire_server.errors import ServiceError
 from llamawire_server.service.interface import Service
 from llamawire_server.shim import health
 from llamawire_server.shim.chat import endpoint as chat
+from llamawire_server.shim.completions import endpoint as completions
 from llamawire_server.shim.http.disconnect import CallerGoneError, Calls
 from llamawire_server.shim.http.errors import handle_caller_gone, handle_http_exception, handle_service_error
 from llamawire_server.shim.http.handling import Handling
@@ -17,7 +18,7 @@ from llamawire_server.shim.http.middleware import RequestBoundary
 from llamawire_server.shim.http.routes import Routes
 from llamawire_server.shim.models import endpoint as models
 
-APIS = (chat, models, health)
+APIS = (chat, completions, models, health)
 
 
 def create_app(

@@ -47,6 +47,7 @@ async def test_the_paths(description):
     paths = {path: list(operations) for path, operations in description["paths"].items()}
     assert paths == {
         "/v1/chat/completions": ["post"],
+        "/v1/completions": ["post"],
         "/v1/models": ["get"],
         "/v1/models/{id}": ["get"],
         "/healthz": ["get"],

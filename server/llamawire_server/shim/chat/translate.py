@@ -61,7 +61,7 @@ def to_chat_request(request: openai.ChatCompletionRequest) -> chat_pb2.ChatCompl
     message.metadata.update(request.metadata or {})
     _carry_tools(request, message)
     if request.response_format is not None:
-        message.response_format.CopyFrom(_response_format(request.response_format))
+        message.response_format.CopyFrom(to_response_format(request.response_format))
     if request.reasoning_effort is not None:
         effort = _EFFORTS.get(request.reasoning_effort, request.reasoning_effort)
         message.reasoning_effort = chat_pb2.ReasoningEffort.Value(f"REASONING_EFFORT_{effort.upper()}")
@@ -69,7 +69,7 @@ def to_chat_request(request: openai.ChatCompletionRequest) -> chat_pb2.ChatCompl
         _check_struct_value(request.chat_template_kwargs, "chat_template_kwargs", _MAX_STRUCT_DEPTH)
         message.chat_template_kwargs.update(request.chat_template_kwargs)
     if request.prediction is not None:
-        message.prediction.content = _plain_text(request.prediction.content)
+        message.prediction.content = plain_text(request.prediction.content)
     return message
 
 
@@ -129,7 +129,8 @@ def _part(part: openai.ContentPart, path: str) -> chat_pb2.ContentPart:
     return chat_pb2.ContentPart(input_audio=chat_pb2.InputAudio(data=data, format=part.input_audio.format))
 
 
-def _plain_text(content: str | list[openai.TextPart]) -> str:
+def plain_text(content: str | list[openai.TextPart]) -> str:
+    """The text of a content that has no other parts."""
     return content if isinstance(content, str) else "".join(part.text for part in content)
 
 
@@ -162,7 +163,8 @@ def _function(function: openai.FunctionDefinition, path: str) -> chat_pb2.Functi
     )
 
 
-def _response_format(source: openai.ResponseFormat) -> chat_pb2.ResponseFormat:
+def to_response_format(source: openai.ResponseFormat) -> chat_pb2.ResponseFormat:
+    """The same form of an answer for a `Service`. Raises ServiceError (INVALID) where it can't be carried over."""
     if isinstance(source, openai.TextFormat):
         return chat_pb2.ResponseFormat(text=chat_pb2.TextFormat())
     if isinstance(source, openai.JsonObjectFormat):
