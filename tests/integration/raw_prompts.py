@@ -28,7 +28,8 @@ def complete(server: RunningServer, *prompts: str | list[int], **fields: Any) ->
     return server.completions.CreateCompletion(request(*prompts, **fields))
 
 
-def tokens_of(server: RunningServer, text: str) -> list[int]:
-    """The text's tokens, as those of a prompt."""
-    asked = tokenizer_pb2.TokenizeRequest(model="smollm2", text=text, parse_special=True)
+def tokens_of(server: RunningServer, text: str, **fields: Any) -> list[int]:
+    """The text's tokens, as those of a prompt unless told otherwise."""
+    values: dict[str, Any] = {"model": "smollm2", "parse_special": True, **fields}
+    asked = tokenizer_pb2.TokenizeRequest(text=text, **values)
     return list(server.tokenizer.Tokenize(asked).tokens)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy
 from gguf import GGUFWriter
 
 
-def write_tiny_model(path: Path, architecture: str = "llama", num_bytes: int = 256) -> None:
-    """A model of random numbers, whose tokens are the bytes, and which loads in no time."""
+def write_tiny_model(
+    path: Path, architecture: str = "llama", num_bytes: int = 256, markers: Sequence[str] = ()
+) -> None:
+    """A model of random numbers, whose tokens are the bytes, and which loads in no time. markers: control tokens that
+    it has besides."""
     tokens = [b"<unk>", b"<s>", b"</s>", *(f"<0x{byte:02X}>".encode() for byte in range(num_bytes))]
+    tokens += [marker.encode() for marker in markers]
     width, inner_width = 32, 64
     writer = GGUFWriter(path, architecture)
     writer.add_context_length(128)
@@ -22,7 +27,7 @@ def write_tiny_model(path: Path, architecture: str = "llama", num_bytes: int = 2
     writer.add_tokenizer_model("llama")
     writer.add_token_list(tokens)
     writer.add_token_scores([0.0] * len(tokens))
-    writer.add_token_types([2, 3, 3] + [6] * num_bytes)
+    writer.add_token_types([2, 3, 3] + [6] * num_bytes + [3] * len(markers))
     shapes = {
         "token_embd": (len(tokens), width),
         "output": (len(tokens), width),
