@@ -13,6 +13,7 @@
   - DeadlineExceededError       the timeout passed, waiting included
   - RequestCancelledError       the call was cancelled, by either side
   - InferenceError              the server failed
+    · MalformedResponseError    what it sent can't be read, or was cut off
 
 What a call raises is decided by the status code and the `reason` that the server sends, never by its text.
 """
@@ -144,6 +145,14 @@ class RequestCancelledError(LlamawireError):
 @dataclass(eq=False)
 class InferenceError(LlamawireError):
     """The server failed; not the caller's doing."""
+
+
+@dataclass(eq=False)
+class MalformedResponseError(InferenceError):
+    """A server's answer over HTTP can't be read: it is no JSON, or of another form, or was cut off."""
+
+    raw: str = ""
+    """What could not be read, as it came; of what is too long, the beginning."""
 
 
 _CLASSES: dict[grpc.StatusCode, type[LlamawireError]] = {

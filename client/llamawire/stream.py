@@ -30,18 +30,12 @@ class _StreamedAnswer(StreamState[chat_pb2.ChatCompletionChunk, Chunk]):
         return Chunk(response)
 
 
-class ChatStream(ResponseStream[chat_pb2.ChatCompletionChunk, Chunk], _StreamedAnswer):
-    """A streamed answer.
+class ReadAnswer(_StreamedAnswer):
+    """What a thread can do with a streamed answer, whichever way its chunks come in."""
 
-        with client.chat.stream(model="smollm2", messages=[user("Hello!")]) as stream:
-            for chunk in stream:
-                print(chunk.text, end="")
-        print(stream.completion.usage)
-
-    A `for` loop closes the stream however it is left: to read one chunk and go on later, use `next(stream)`.
-    Reading raises LlamawireError where the call fails; a stream that was closed early raises
-    RequestCancelledError from then on. One thread reads; any may close.
-    """
+    def __iter__(self) -> Iterator[Chunk]:
+        """The chunks that are still to come. A loop that is left closes the stream."""
+        raise NotImplementedError
 
     @property
     def text_stream(self) -> Iterator[str]:
@@ -71,16 +65,16 @@ class ChatStream(ResponseStream[chat_pb2.ChatCompletionChunk, Chunk], _StreamedA
         return completion
 
 
-class AsyncChatStream(AsyncResponseStream[chat_pb2.ChatCompletionChunk, Chunk], _StreamedAnswer):
-    """A streamed answer, for asyncio: ChatStream, awaited.
+class AsyncReadAnswer(_StreamedAnswer):
+    """What a task can do with a streamed answer, whichever way its chunks come in."""
 
-        async with client.chat.stream(model="smollm2", messages=[user("Hello!")]) as stream:
-            async for chunk in stream:
-                print(chunk.text, end="")
+    def __aiter__(self) -> AsyncIterator[Chunk]:
+        """The chunks that are still to come. A loop that is left closes the stream."""
+        raise NotImplementedError
 
-    An `async for` loop that is left early closes the stream as soon as the event loop gets to it; `async with`
-    closes it then and there. To read one chunk and go on later, use `await anext(stream)`.
-    """
+    async def close(self) -> None:
+        """End the call, unless it is over, and free it."""
+        raise NotImplementedError
 
     @property
     def text_stream(self) -> AsyncIterator[str]:
@@ -96,16 +90,43 @@ class AsyncChatStream(AsyncResponseStream[chat_pb2.ChatCompletionChunk, Chunk], 
     async def run(self, handler: AsyncStreamHandler) -> Completion:
         """Read to the end, tell `handler` of everything, and give the whole answer."""
         feed: HandlerFeed[Awaitable[None]] = HandlerFeed(handler, self._builder)
-        async with self:
-            try:
-                async for chunk in self:
-                    for told in feed.chunk(chunk):
-                        await told
-                completion = self.completion
-                for told in feed.complete(completion):
+        try:
+            async for chunk in self:
+                for told in feed.chunk(chunk):
                     await told
-            except LlamawireError as error:
-                if error is self._failure:  # and not one that the handler let out
-                    await handler.on_error(error)
-                raise
+            completion = self.completion
+            for told in feed.complete(completion):
+                await told
+        except LlamawireError as error:
+            if error is self._failure:  # and not one that the handler let out
+                await handler.on_error(error)
+            raise
+        finally:
+            await self.close()
         return completion
+
+
+class ChatStream(ResponseStream[chat_pb2.ChatCompletionChunk, Chunk], ReadAnswer):
+    """A streamed answer.
+
+        with client.chat.stream(model="smollm2", messages=[user("Hello!")]) as stream:
+            for chunk in stream:
+                print(chunk.text, end="")
+        print(stream.completion.usage)
+
+    A `for` loop closes the stream however it is left: to read one chunk and go on later, use `next(stream)`.
+    Reading raises LlamawireError where the call fails; a stream that was closed early raises
+    RequestCancelledError from then on. One thread reads; any may close.
+    """
+
+
+class AsyncChatStream(AsyncResponseStream[chat_pb2.ChatCompletionChunk, Chunk], AsyncReadAnswer):
+    """A streamed answer, for asyncio: ChatStream, awaited.
+
+        async with client.chat.stream(model="smollm2", messages=[user("Hello!")]) as stream:
+            async for chunk in stream:
+                print(chunk.text, end="")
+
+    An `async for` loop that is left early closes the stream as soon as the event loop gets to it; `async with`
+    closes it then and there. To read one chunk and go on later, use `await anext(stream)`.
+    """

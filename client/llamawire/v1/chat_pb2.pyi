@@ -15,6 +15,7 @@ import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.struct_pb2
+import llamawire.v1.dialect_pb2
 import llamawire.v1.usage_pb2
 import sys
 import typing
@@ -118,6 +119,8 @@ class _FinishReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     """The model calls a function, in OpenAI's older form."""
     FINISH_REASON_INSUFFICIENT_SYSTEM_RESOURCE: _FinishReason.ValueType  # 6
     """The server had to end it early."""
+    FINISH_REASON_OTHER: _FinishReason.ValueType  # 7
+    """Something that has no value here: answers of other providers only. The dialect has its name."""
 
 class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper):
     """FinishReason is why a choice ended."""
@@ -136,6 +139,8 @@ FINISH_REASON_FUNCTION_CALL: FinishReason.ValueType  # 5
 """The model calls a function, in OpenAI's older form."""
 FINISH_REASON_INSUFFICIENT_SYSTEM_RESOURCE: FinishReason.ValueType  # 6
 """The server had to end it early."""
+FINISH_REASON_OTHER: FinishReason.ValueType  # 7
+"""Something that has no value here: answers of other providers only. The dialect has its name."""
 global___FinishReason = FinishReason
 
 @typing.final
@@ -846,6 +851,7 @@ class ChatCompletion(google.protobuf.message.Message):
     CHOICES_FIELD_NUMBER: builtins.int
     USAGE_FIELD_NUMBER: builtins.int
     TIMINGS_FIELD_NUMBER: builtins.int
+    DIALECT_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Names the answer: "chatcmpl-" and 32 hexadecimal digits."""
     created: builtins.int
@@ -868,6 +874,10 @@ class ChatCompletion(google.protobuf.message.Message):
     def timings(self) -> llamawire.v1.usage_pb2.Timings:
         """What it cost in time."""
 
+    @property
+    def dialect(self) -> llamawire.v1.dialect_pb2.Dialect:
+        """How the JSON that it was read from stood: answers of other providers only. llamawire's servers never set it."""
+
     def __init__(
         self,
         *,
@@ -879,9 +889,10 @@ class ChatCompletion(google.protobuf.message.Message):
         choices: collections.abc.Iterable[global___Choice] | None = ...,
         usage: llamawire.v1.usage_pb2.Usage | None = ...,
         timings: llamawire.v1.usage_pb2.Timings | None = ...,
+        dialect: llamawire.v1.dialect_pb2.Dialect | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["timings", b"timings", "usage", b"usage"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["choices", b"choices", "created", b"created", "id", b"id", "model", b"model", "service_tier", b"service_tier", "system_fingerprint", b"system_fingerprint", "timings", b"timings", "usage", b"usage"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["dialect", b"dialect", "timings", b"timings", "usage", b"usage"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["choices", b"choices", "created", b"created", "dialect", b"dialect", "id", b"id", "model", b"model", "service_tier", b"service_tier", "system_fingerprint", b"system_fingerprint", "timings", b"timings", "usage", b"usage"]) -> None: ...
 
 global___ChatCompletion = ChatCompletion
 
@@ -934,6 +945,7 @@ class ChatCompletionChunk(google.protobuf.message.Message):
     CHOICES_FIELD_NUMBER: builtins.int
     USAGE_FIELD_NUMBER: builtins.int
     TIMINGS_FIELD_NUMBER: builtins.int
+    DIALECT_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Names the answer; the same in every chunk."""
     created: builtins.int
@@ -956,6 +968,10 @@ class ChatCompletionChunk(google.protobuf.message.Message):
     def timings(self) -> llamawire.v1.usage_pb2.Timings:
         """What it cost in time: on the last chunk, always and only there."""
 
+    @property
+    def dialect(self) -> llamawire.v1.dialect_pb2.Dialect:
+        """How the JSON that it was read from stood: answers of other providers only. llamawire's servers never set it."""
+
     def __init__(
         self,
         *,
@@ -967,9 +983,10 @@ class ChatCompletionChunk(google.protobuf.message.Message):
         choices: collections.abc.Iterable[global___ChunkChoice] | None = ...,
         usage: llamawire.v1.usage_pb2.Usage | None = ...,
         timings: llamawire.v1.usage_pb2.Timings | None = ...,
+        dialect: llamawire.v1.dialect_pb2.Dialect | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["timings", b"timings", "usage", b"usage"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["choices", b"choices", "created", b"created", "id", b"id", "model", b"model", "service_tier", b"service_tier", "system_fingerprint", b"system_fingerprint", "timings", b"timings", "usage", b"usage"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["dialect", b"dialect", "timings", b"timings", "usage", b"usage"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["choices", b"choices", "created", b"created", "dialect", b"dialect", "id", b"id", "model", b"model", "service_tier", b"service_tier", "system_fingerprint", b"system_fingerprint", "timings", b"timings", "usage", b"usage"]) -> None: ...
 
 global___ChatCompletionChunk = ChatCompletionChunk
 
@@ -1114,6 +1131,7 @@ class Logprobs(google.protobuf.message.Message):
 
     CONTENT_FIELD_NUMBER: builtins.int
     REFUSAL_FIELD_NUMBER: builtins.int
+    REASONING_CONTENT_FIELD_NUMBER: builtins.int
     @property
     def content(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TokenLogprob]:
         """Of the tokens of the text."""
@@ -1122,13 +1140,18 @@ class Logprobs(google.protobuf.message.Message):
     def refusal(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TokenLogprob]:
         """Of the tokens of a refusal."""
 
+    @property
+    def reasoning_content(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TokenLogprob]:
+        """Of the tokens of the reasoning: answers of other providers only."""
+
     def __init__(
         self,
         *,
         content: collections.abc.Iterable[global___TokenLogprob] | None = ...,
         refusal: collections.abc.Iterable[global___TokenLogprob] | None = ...,
+        reasoning_content: collections.abc.Iterable[global___TokenLogprob] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["content", b"content", "refusal", b"refusal"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["content", b"content", "reasoning_content", b"reasoning_content", "refusal", b"refusal"]) -> None: ...
 
 global___Logprobs = Logprobs
 

@@ -109,6 +109,7 @@ def test_every_finish_reason_has_openai_s_name():
         "content_filter",
         "function_call",
         "insufficient_system_resource",
+        "other",
     ]
 
 

@@ -17,6 +17,7 @@ _FINISH_REASONS = {
     chat_pb2.FINISH_REASON_CONTENT_FILTER: "content_filter",
     chat_pb2.FINISH_REASON_FUNCTION_CALL: "function_call",
     chat_pb2.FINISH_REASON_INSUFFICIENT_SYSTEM_RESOURCE: "insufficient_system_resource",
+    chat_pb2.FINISH_REASON_OTHER: "other",
 }
 
 

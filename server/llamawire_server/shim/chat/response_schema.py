@@ -13,7 +13,7 @@ from llamawire_server.shim.chat.request_schema import FunctionCall, ToolCall
 from llamawire_server.shim.http.response_types import ResponseModel
 
 FinishReason = Literal[
-    "stop", "length", "tool_calls", "content_filter", "function_call", "insufficient_system_resource"
+    "stop", "length", "tool_calls", "content_filter", "function_call", "insufficient_system_resource", "other"
 ]
 
 
