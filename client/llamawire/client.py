@@ -225,11 +225,16 @@ class Tokenizer:
         *,
         add_special: bool | None = None,
         parse_special: bool | None = None,
+        unparse_special: bool | None = None,
         **call: Unpack[CallOptions],
     ) -> tokenizer_pb2.TokenizeResponse:
         """The tokens of a text, and the bytes of each."""
         message = tokenizer_pb2.TokenizeRequest(
-            model=model, text=text, add_special=add_special, parse_special=parse_special
+            model=model,
+            text=text,
+            add_special=add_special,
+            parse_special=parse_special,
+            unparse_special=unparse_special,
         )
         return _call(self._stub.Tokenize, message, self._defaults.begin(**call))
 
@@ -261,6 +266,23 @@ class Tokenizer:
             timeout_seconds, call_metadata, request_id, waits_for_model=waits_for_model(message.request)
         )
         return _call(self._stub.CountChatTokens, message, attempts)
+
+    def apply_chat_template(
+        self,
+        base: chat_pb2.ChatCompletionRequest | None = None,
+        /,
+        *,
+        timeout_seconds: float | None = None,
+        call_metadata: Metadata | None = None,
+        request_id: str | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> tokenizer_pb2.ApplyChatTemplateResponse:
+        """The prompt that a chat request would become, as text and as tokens."""
+        message = tokenizer_pb2.ApplyChatTemplateRequest(request=request(base, **options))
+        attempts = self._defaults.begin(
+            timeout_seconds, call_metadata, request_id, waits_for_model=waits_for_model(message.request)
+        )
+        return _call(self._stub.ApplyChatTemplate, message, attempts)
 
 
 def _open_channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:

@@ -23,6 +23,7 @@ class TokenizeRequest(google.protobuf.message.Message):
     TEXT_FIELD_NUMBER: builtins.int
     ADD_SPECIAL_FIELD_NUMBER: builtins.int
     PARSE_SPECIAL_FIELD_NUMBER: builtins.int
+    UNPARSE_SPECIAL_FIELD_NUMBER: builtins.int
     model: builtins.str
     """The model's name. Required."""
     text: builtins.str
@@ -31,6 +32,8 @@ class TokenizeRequest(google.protobuf.message.Message):
     """Whether to add the tokens that the model wants around a text, such as a begin-of-sequence token. Default true."""
     parse_special: builtins.bool
     """Whether names of control tokens in the text, such as "<|im_start|>", become those tokens. Default false."""
+    unparse_special: builtins.bool
+    """Whether the pieces of control tokens are their names. Default false: they are empty."""
     def __init__(
         self,
         *,
@@ -38,13 +41,16 @@ class TokenizeRequest(google.protobuf.message.Message):
         text: builtins.str = ...,
         add_special: builtins.bool | None = ...,
         parse_special: builtins.bool | None = ...,
+        unparse_special: builtins.bool | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_add_special", b"_add_special", "_parse_special", b"_parse_special", "add_special", b"add_special", "parse_special", b"parse_special"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_add_special", b"_add_special", "_parse_special", b"_parse_special", "add_special", b"add_special", "model", b"model", "parse_special", b"parse_special", "text", b"text"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_add_special", b"_add_special", "_parse_special", b"_parse_special", "_unparse_special", b"_unparse_special", "add_special", b"add_special", "parse_special", b"parse_special", "unparse_special", b"unparse_special"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_add_special", b"_add_special", "_parse_special", b"_parse_special", "_unparse_special", b"_unparse_special", "add_special", b"add_special", "model", b"model", "parse_special", b"parse_special", "text", b"text", "unparse_special", b"unparse_special"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_add_special", b"_add_special"]) -> typing.Literal["add_special"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_parse_special", b"_parse_special"]) -> typing.Literal["parse_special"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_unparse_special", b"_unparse_special"]) -> typing.Literal["unparse_special"] | None: ...
 
 global___TokenizeRequest = TokenizeRequest
 
@@ -164,3 +170,50 @@ class CountChatTokensResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["context_length", b"context_length", "prompt_tokens", b"prompt_tokens"]) -> None: ...
 
 global___CountChatTokensResponse = CountChatTokensResponse
+
+@typing.final
+class ApplyChatTemplateRequest(google.protobuf.message.Message):
+    """ApplyChatTemplateRequest is a chat request whose prompt is wanted."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: builtins.int
+    @property
+    def request(self) -> llamawire.v1.chat_pb2.ChatCompletionRequest:
+        """The request, as it would be sent to ChatService. Only what shapes the prompt is looked at."""
+
+    def __init__(
+        self,
+        *,
+        request: llamawire.v1.chat_pb2.ChatCompletionRequest | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["request", b"request"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["request", b"request"]) -> None: ...
+
+global___ApplyChatTemplateRequest = ApplyChatTemplateRequest
+
+@typing.final
+class ApplyChatTemplateResponse(google.protobuf.message.Message):
+    """ApplyChatTemplateResponse is a prompt."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROMPT_FIELD_NUMBER: builtins.int
+    TOKENS_FIELD_NUMBER: builtins.int
+    prompt: builtins.str
+    """The conversation as the model's chat template writes it, names of control tokens included."""
+    @property
+    def tokens(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """The tokens that the model would compute: those of the text, and before them what the model wants at its beginning,
+        where the template does not write it.
+        """
+
+    def __init__(
+        self,
+        *,
+        prompt: builtins.str = ...,
+        tokens: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["prompt", b"prompt", "tokens", b"tokens"]) -> None: ...
+
+global___ApplyChatTemplateResponse = ApplyChatTemplateResponse

@@ -50,6 +50,11 @@ class TokenizerServiceStub(object):
                 request_serializer=llamawire_dot_v1_dot_tokenizer__pb2.CountChatTokensRequest.SerializeToString,
                 response_deserializer=llamawire_dot_v1_dot_tokenizer__pb2.CountChatTokensResponse.FromString,
                 _registered_method=True)
+        self.ApplyChatTemplate = channel.unary_unary(
+                '/llamawire.v1.TokenizerService/ApplyChatTemplate',
+                request_serializer=llamawire_dot_v1_dot_tokenizer__pb2.ApplyChatTemplateRequest.SerializeToString,
+                response_deserializer=llamawire_dot_v1_dot_tokenizer__pb2.ApplyChatTemplateResponse.FromString,
+                _registered_method=True)
 
 
 class TokenizerServiceServicer(object):
@@ -77,6 +82,13 @@ class TokenizerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ApplyChatTemplate(self, request, context):
+        """ApplyChatTemplate shows the prompt that a chat request becomes, without answering it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TokenizerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +106,11 @@ def add_TokenizerServiceServicer_to_server(servicer, server):
                     servicer.CountChatTokens,
                     request_deserializer=llamawire_dot_v1_dot_tokenizer__pb2.CountChatTokensRequest.FromString,
                     response_serializer=llamawire_dot_v1_dot_tokenizer__pb2.CountChatTokensResponse.SerializeToString,
+            ),
+            'ApplyChatTemplate': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyChatTemplate,
+                    request_deserializer=llamawire_dot_v1_dot_tokenizer__pb2.ApplyChatTemplateRequest.FromString,
+                    response_serializer=llamawire_dot_v1_dot_tokenizer__pb2.ApplyChatTemplateResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +195,33 @@ class TokenizerService(object):
             '/llamawire.v1.TokenizerService/CountChatTokens',
             llamawire_dot_v1_dot_tokenizer__pb2.CountChatTokensRequest.SerializeToString,
             llamawire_dot_v1_dot_tokenizer__pb2.CountChatTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyChatTemplate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llamawire.v1.TokenizerService/ApplyChatTemplate',
+            llamawire_dot_v1_dot_tokenizer__pb2.ApplyChatTemplateRequest.SerializeToString,
+            llamawire_dot_v1_dot_tokenizer__pb2.ApplyChatTemplateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,12 @@ class TokenizerServiceStub:
     ]
     """CountChatTokens says how long a chat request's prompt would be, without answering it."""
 
+    ApplyChatTemplate: grpc.UnaryUnaryMultiCallable[
+        llamawire.v1.tokenizer_pb2.ApplyChatTemplateRequest,
+        llamawire.v1.tokenizer_pb2.ApplyChatTemplateResponse,
+    ]
+    """ApplyChatTemplate shows the prompt that a chat request becomes, without answering it."""
+
 class TokenizerServiceAsyncStub:
     """TokenizerService turns text into a model's tokens and back. It loads the model if need be."""
 
@@ -59,6 +65,12 @@ class TokenizerServiceAsyncStub:
         llamawire.v1.tokenizer_pb2.CountChatTokensResponse,
     ]
     """CountChatTokens says how long a chat request's prompt would be, without answering it."""
+
+    ApplyChatTemplate: grpc.aio.UnaryUnaryMultiCallable[
+        llamawire.v1.tokenizer_pb2.ApplyChatTemplateRequest,
+        llamawire.v1.tokenizer_pb2.ApplyChatTemplateResponse,
+    ]
+    """ApplyChatTemplate shows the prompt that a chat request becomes, without answering it."""
 
 class TokenizerServiceServicer(metaclass=abc.ABCMeta):
     """TokenizerService turns text into a model's tokens and back. It loads the model if need be."""
@@ -86,5 +98,13 @@ class TokenizerServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[llamawire.v1.tokenizer_pb2.CountChatTokensResponse, collections.abc.Awaitable[llamawire.v1.tokenizer_pb2.CountChatTokensResponse]]:
         """CountChatTokens says how long a chat request's prompt would be, without answering it."""
+
+    @abc.abstractmethod
+    def ApplyChatTemplate(
+        self,
+        request: llamawire.v1.tokenizer_pb2.ApplyChatTemplateRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[llamawire.v1.tokenizer_pb2.ApplyChatTemplateResponse, collections.abc.Awaitable[llamawire.v1.tokenizer_pb2.ApplyChatTemplateResponse]]:
+        """ApplyChatTemplate shows the prompt that a chat request becomes, without answering it."""
 
 def add_TokenizerServiceServicer_to_server(servicer: TokenizerServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -100,3 +100,8 @@ class TokenizerServicer(tokenizer_pb2_grpc.TokenizerServiceServicer):
         self, request: tokenizer_pb2.CountChatTokensRequest, context: Any
     ) -> tokenizer_pb2.CountChatTokensResponse:
         return await self._service.count_chat_tokens(request, current_call())
+
+    async def ApplyChatTemplate(  # noqa: N802
+        self, request: tokenizer_pb2.ApplyChatTemplateRequest, context: Any
+    ) -> tokenizer_pb2.ApplyChatTemplateResponse:
+        return await self._service.apply_chat_template(request, current_call())

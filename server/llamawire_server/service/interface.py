@@ -144,6 +144,12 @@ class Service(Protocol):
         """The length of a chat request's prompt."""
         ...
 
+    async def apply_chat_template(
+        self, request: tokenizer_pb2.ApplyChatTemplateRequest, call: Call
+    ) -> tokenizer_pb2.ApplyChatTemplateResponse:
+        """The prompt of a chat request."""
+        ...
+
     async def is_serving(self) -> bool:
         """Whether new calls are taken now: started, and not draining."""
         ...

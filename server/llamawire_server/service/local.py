@@ -29,6 +29,8 @@ from llamawire_server.worker.messages import (
     CountTokens,
     Detokenize,
     Event,
+    RenderedPrompt,
+    RenderPrompt,
     Text,
     TokenCount,
     Tokenize,
@@ -156,6 +158,7 @@ class LocalService:
                 request.text,
                 add_special=request.add_special if request.HasField("add_special") else True,
                 parse_special=request.parse_special,
+                unparse_special=request.unparse_special,
             )
             answer = await lease.worker.ask(message, Tokens, clock.remaining_seconds())
         return tokenizer_pb2.TokenizeResponse(tokens=answer.tokens, pieces=answer.pieces)
@@ -183,6 +186,16 @@ class LocalService:
         return tokenizer_pb2.CountChatTokensResponse(
             prompt_tokens=answer.num_prompt_tokens, context_length=answer.context_length
         )
+
+    async def apply_chat_template(
+        self, request: tokenizer_pb2.ApplyChatTemplateRequest, call: Call
+    ) -> tokenizer_pb2.ApplyChatTemplateResponse:
+        validation.check_prompt(request.request)
+        wait = _waits_for_model(request.request)
+        async with self._leased(request.request.model, call, wait=wait) as (lease, clock):
+            message = RenderPrompt(lease.worker.next_request_id(), time.time(), build_prompt(request.request))
+            answer = await lease.worker.ask(message, RenderedPrompt, clock.remaining_seconds())
+        return tokenizer_pb2.ApplyChatTemplateResponse(prompt=answer.text, tokens=answer.tokens)
 
     def _describe(self, entry: ModelEntry, status: ModelStatus | None) -> model_pb2.Model:
         return describe(entry, status, self._pool.failure(entry.path), self._pool.memory_bytes(entry))

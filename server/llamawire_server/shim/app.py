@@ -17,8 +17,9 @@ from llamawire_server.shim.http.handling import Handling
 from llamawire_server.shim.http.middleware import RequestBoundary
 from llamawire_server.shim.http.routes import Routes
 from llamawire_server.shim.models import endpoint as models
+from llamawire_server.shim.tokens import endpoint as tokens
 
-APIS = (chat, completions, models, health)
+APIS = (chat, completions, tokens, models, health)
 
 
 def create_app(

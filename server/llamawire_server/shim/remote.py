@@ -145,6 +145,12 @@ class RemoteService:
         """The length of a chat request's prompt."""
         return await _forward(self._tokenizer.CountChatTokens, request, call)
 
+    async def apply_chat_template(
+        self, request: tokenizer_pb2.ApplyChatTemplateRequest, call: Call
+    ) -> tokenizer_pb2.ApplyChatTemplateResponse:
+        """The prompt of a chat request."""
+        return await _forward(self._tokenizer.ApplyChatTemplate, request, call)
+
     async def is_serving(self) -> bool:
         """Whether the other server can be reached and takes new calls."""
         try:

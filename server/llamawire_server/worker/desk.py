@@ -21,6 +21,8 @@ from llamawire_server.worker.messages import (
     Generate,
     Memory,
     Opened,
+    RenderedPrompt,
+    RenderPrompt,
     Request,
     Taken,
     Text,
@@ -157,10 +159,14 @@ class Desk:
             tokens = self._vocabulary.tokenize(
                 request.text, add_special=request.add_special, parse_special=request.parse_special
             )
-            return [Tokens(request.request_id, tokens, [self._vocabulary.piece(token) for token in tokens])]
+            piece = self._vocabulary.named_piece if request.unparse_special else self._vocabulary.piece
+            return [Tokens(request.request_id, tokens, [piece(token) for token in tokens])]
         if isinstance(request, Detokenize):
             text = self._vocabulary.detokenize(request.tokens, unparse_special=request.unparse_special)
             return [Text(request.request_id, text)]
+        if isinstance(request, RenderPrompt):
+            text = self._prompts.render(request.prompt, request.arrived_at)
+            return [RenderedPrompt(request.request_id, text, self._prompts.tokenize(text))]
         count = len(self._prompts.build(request.prompt, request.arrived_at))
         return [TokenCount(request.request_id, count, self._context_length)]
 

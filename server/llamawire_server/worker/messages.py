@@ -134,6 +134,8 @@ class Tokenize(msgspec.Struct, frozen=True, tag=True):
     text: str
     add_special: bool
     parse_special: bool
+    unparse_special: bool = False
+    """Whether the pieces of control tokens are their names."""
 
 
 class Detokenize(msgspec.Struct, frozen=True, tag=True):
@@ -153,7 +155,16 @@ class CountTokens(msgspec.Struct, frozen=True, tag=True):
     prompt: ChatPrompt
 
 
-Request = Generate | Cancel | Tokenize | Detokenize | CountTokens
+class RenderPrompt(msgspec.Struct, frozen=True, tag=True):
+    """Show a conversation's prompt; answered by `RenderedPrompt`."""
+
+    request_id: int
+    arrived_at: float
+    """As that of `Generate`."""
+    prompt: ChatPrompt
+
+
+Request = Generate | Cancel | Tokenize | Detokenize | CountTokens | RenderPrompt
 
 
 # From the worker to the server.
@@ -318,7 +329,18 @@ class TokenCount(msgspec.Struct, frozen=True, tag=True):
     context_length: int
 
 
-Event = Taken | Opened | Started | TextDelta | Completed | Failed | Tokens | Text | TokenCount
+class RenderedPrompt(msgspec.Struct, frozen=True, tag=True):
+    """The answer to `RenderPrompt`."""
+
+    request_id: int
+    text: str
+    tokens: list[int]
+    """What is computed: those of the text, and what the model wants before them."""
+
+
+Event = (
+    Taken | Opened | Started | TextDelta | Completed | Failed | Tokens | Text | TokenCount | RenderedPrompt
+)
 
 
 class Events(msgspec.Struct, frozen=True, tag=True):

@@ -145,6 +145,7 @@ class FakeServices(
     Tokenize = _answer
     Detokenize = _answer
     CountChatTokens = _answer
+    ApplyChatTemplate = _answer
 
 
 @pytest.fixture

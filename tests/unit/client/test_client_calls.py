@@ -243,14 +243,17 @@ def test_tokenizer(server, client):
     server.answers(tokenizer_pb2.TokenizeResponse(tokens=[1, 2], pieces=[b"a", b"b"]))
     server.answers(tokenizer_pb2.DetokenizeResponse(text="ab"))
     server.answers(tokenizer_pb2.CountChatTokensResponse(prompt_tokens=9, context_length=100))
+    server.answers(tokenizer_pb2.ApplyChatTemplateResponse(prompt="<s>hello", tokens=[1, 2]))
 
     assert list(client.tokenizer.tokenize("m", "ab", add_special=False).tokens) == [1, 2]
     assert client.tokenizer.detokenize("m", [1, 2]) == "ab"
     assert client.tokenizer.count_chat_tokens(**SAY_HELLO).prompt_tokens == 9
+    assert client.tokenizer.apply_chat_template(**SAY_HELLO).prompt == "<s>hello"
     assert [call.request for call in server.received] == [
         tokenizer_pb2.TokenizeRequest(model="m", text="ab", add_special=False),
         tokenizer_pb2.DetokenizeRequest(model="m", tokens=[1, 2]),
         tokenizer_pb2.CountChatTokensRequest(request=request(**SAY_HELLO)),
+        tokenizer_pb2.ApplyChatTemplateRequest(request=request(**SAY_HELLO)),
     ]
 
 
@@ -343,14 +346,17 @@ async def test_asyncio_tokenizer(server, aio_client):
     server.answers(tokenizer_pb2.TokenizeResponse(tokens=[1, 2]))
     server.answers(tokenizer_pb2.DetokenizeResponse(text="ab"))
     server.answers(tokenizer_pb2.CountChatTokensResponse(prompt_tokens=9))
+    server.answers(tokenizer_pb2.ApplyChatTemplateResponse(prompt="<s>hello", tokens=[1, 2]))
 
     assert list((await aio_client.tokenizer.tokenize("m", "ab", parse_special=True)).tokens) == [1, 2]
     assert await aio_client.tokenizer.detokenize("m", [1, 2], unparse_special=True) == "ab"
     assert (await aio_client.tokenizer.count_chat_tokens(**SAY_HELLO)).prompt_tokens == 9
+    assert (await aio_client.tokenizer.apply_chat_template(**SAY_HELLO)).prompt == "<s>hello"
     assert [call.request for call in server.received] == [
         tokenizer_pb2.TokenizeRequest(model="m", text="ab", parse_special=True),
         tokenizer_pb2.DetokenizeRequest(model="m", tokens=[1, 2], unparse_special=True),
         tokenizer_pb2.CountChatTokensRequest(request=request(**SAY_HELLO)),
+        tokenizer_pb2.ApplyChatTemplateRequest(request=request(**SAY_HELLO)),
     ]
 
 

@@ -317,6 +317,7 @@ async def test_every_method_reaches_the_service(channel: Channel, service: Scrip
         tokenizer.Tokenize: tokenizer_pb2.TokenizeRequest(model="m", text="x"),
         tokenizer.Detokenize: tokenizer_pb2.DetokenizeRequest(model="m", tokens=[1]),
         tokenizer.CountChatTokens: tokenizer_pb2.CountChatTokensRequest(request=REQUEST),
+        tokenizer.ApplyChatTemplate: tokenizer_pb2.ApplyChatTemplateRequest(request=REQUEST),
     }
     for method, request in requests.items():
         error, _ = await failure(method(request))

@@ -17,7 +17,15 @@ from llamawire_server.pool.pool import ModelStatus, State
 from llamawire_server.pool.roster import Roster
 from llamawire_server.service.interface import Call
 from llamawire_server.service.local import LocalService
-from llamawire_server.worker.messages import Completed, Text, TextDelta, TokenCount, Tokens
+from llamawire_server.worker.messages import (
+    Completed,
+    RenderedPrompt,
+    RenderPrompt,
+    Text,
+    TextDelta,
+    TokenCount,
+    Tokens,
+)
 
 CALL = Call("req_1")
 STEPS = [[TextDelta(1, 0, "hi", [7])], [TextDelta(1, 0, "", [2], "stop"), Completed(1, 5, 0, 2, 0, 0, 0)]]
@@ -200,6 +208,11 @@ async def test_who_does_not_wait_for_a_model_says_so_to_the_pool(
         count = tokenizer_pb2.CountChatTokensRequest(request=chat(wait_for_model=wait))
         await service.count_chat_tokens(count, CALL)
     assert pool.waits[6:] == [True, False]
+    worker.steps = [[RenderedPrompt(1, "", [])]]
+    for wait in (True, False):
+        shown = tokenizer_pb2.ApplyChatTemplateRequest(request=chat(wait_for_model=wait))
+        await service.apply_chat_template(shown, CALL)
+    assert pool.waits[8:] == [True, False]
 
 
 async def test_a_load_is_told_until_the_model_is_there(
@@ -294,6 +307,9 @@ async def test_the_tokenizer(service: LocalService, worker: Any) -> None:
     assert worker.requests[-1].add_special, "as the contract's default is"
     await service.tokenize(tokenizer_pb2.TokenizeRequest(model="a", text="ab", add_special=False), CALL)
     assert not worker.requests[-1].add_special
+    assert not worker.requests[-1].unparse_special
+    await service.tokenize(tokenizer_pb2.TokenizeRequest(model="a", text="ab", unparse_special=True), CALL)
+    assert worker.requests[-1].unparse_special
 
     worker.steps = [[Text(1, "ab")]]
     answer = await service.detokenize(tokenizer_pb2.DetokenizeRequest(model="a", tokens=[99]), CALL)
@@ -304,6 +320,12 @@ async def test_the_tokenizer(service: LocalService, worker: Any) -> None:
     worker.steps = [[TokenCount(1, 12, 4096)]]
     count = await service.count_chat_tokens(tokenizer_pb2.CountChatTokensRequest(request=chat()), CALL)
     assert (count.prompt_tokens, count.context_length) == (12, 4096)
+
+    worker.steps = [[RenderedPrompt(1, "<s>x", [1, 5])]]
+    shown = await service.apply_chat_template(tokenizer_pb2.ApplyChatTemplateRequest(request=chat()), CALL)
+    assert (shown.prompt, list(shown.tokens)) == ("<s>x", [1, 5])
+    assert isinstance(worker.requests[-1], RenderPrompt)
+    assert worker.requests[-1].prompt.messages == [{"role": "user", "content": "x"}]
 
 
 async def test_models_are_told_as_they_stand(

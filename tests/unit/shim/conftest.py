@@ -7,7 +7,7 @@ import gc
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -24,6 +24,7 @@ MAX_BODY_BYTES = 64 * 1024
 PATIENCE_SECONDS = 10.0
 
 Step = chat_pb2.ChatCompletionChunk | BaseException | asyncio.Event
+T = TypeVar("T")
 
 
 @dataclass
@@ -32,6 +33,8 @@ class FakeService:
 
     answer: chat_pb2.ChatCompletion | BaseException | asyncio.Event | None = None
     steps: list[Step] = field(default_factory=list)
+    prepared: object = None
+    """What an RPC about tokens answers, or fails with."""
     models: list[model_pb2.Model] = field(default_factory=list)
     serving: bool = True
     requests: list[Any] = field(default_factory=list)
@@ -109,20 +112,35 @@ class FakeService:
     async def tokenize(
         self, request: tokenizer_pb2.TokenizeRequest, call: Call
     ) -> tokenizer_pb2.TokenizeResponse:
-        raise NotImplementedError
+        self._begin(request, call)
+        return self._scripted(tokenizer_pb2.TokenizeResponse)
 
     async def detokenize(
         self, request: tokenizer_pb2.DetokenizeRequest, call: Call
     ) -> tokenizer_pb2.DetokenizeResponse:
-        raise NotImplementedError
+        self._begin(request, call)
+        return self._scripted(tokenizer_pb2.DetokenizeResponse)
 
     async def count_chat_tokens(
         self, request: tokenizer_pb2.CountChatTokensRequest, call: Call
     ) -> tokenizer_pb2.CountChatTokensResponse:
         raise NotImplementedError
 
+    async def apply_chat_template(
+        self, request: tokenizer_pb2.ApplyChatTemplateRequest, call: Call
+    ) -> tokenizer_pb2.ApplyChatTemplateResponse:
+        self._begin(request, call)
+        return self._scripted(tokenizer_pb2.ApplyChatTemplateResponse)
+
     async def is_serving(self) -> bool:
         return self.serving
+
+    def _scripted(self, kind: type[T]) -> T:
+        """The answer, or the failure, that the test gave."""
+        if isinstance(self.prepared, BaseException):
+            raise self.prepared
+        assert isinstance(self.prepared, kind)
+        return self.prepared
 
     def _begin(self, request: Any, call: Call) -> None:
         self.requests.append(request)

@@ -50,6 +50,9 @@ async def test_the_paths(description):
         "/v1/completions": ["post"],
         "/v1/models": ["get"],
         "/v1/models/{id}": ["get"],
+        "/tokenize": ["post"],
+        "/detokenize": ["post"],
+        "/apply-template": ["post"],
         "/healthz": ["get"],
         "/readyz": ["get"],
     }

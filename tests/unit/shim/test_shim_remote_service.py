@@ -103,6 +103,10 @@ class FakeServicer(
         await self._take(request, context)
         return tokenizer_pb2.CountChatTokensResponse(prompt_tokens=7)
 
+    async def ApplyChatTemplate(self, request, context):  # noqa: N802
+        await self._take(request, context)
+        return tokenizer_pb2.ApplyChatTemplateResponse(prompt="Hi", tokens=[1])
+
 
 @pytest.fixture
 def servicer() -> FakeServicer:
@@ -166,6 +170,11 @@ async def collect(remote: RemoteService) -> list[chat_pb2.ChatCompletionChunk]:
             "count_chat_tokens",
             tokenizer_pb2.CountChatTokensRequest(request=REQUEST),
             tokenizer_pb2.CountChatTokensResponse(prompt_tokens=7),
+        ),
+        (
+            "apply_chat_template",
+            tokenizer_pb2.ApplyChatTemplateRequest(request=REQUEST),
+            tokenizer_pb2.ApplyChatTemplateResponse(prompt="Hi", tokens=[1]),
         ),
     ],
 )

@@ -8,16 +8,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from llamawire.v1 import chat_pb2
-from llamawire_server.errors import invalid_field
-from llamawire_server.service.validation import MAX_MESSAGES
 from llamawire_server.shim.chat import answers
 from llamawire_server.shim.chat.events import ChunkEvents
 from llamawire_server.shim.chat.field_names import renaming
 from llamawire_server.shim.chat.functions import uses_functions
+from llamawire_server.shim.chat.request_body import read_chat_request
 from llamawire_server.shim.chat.request_schema import ChatCompletionRequest
 from llamawire_server.shim.chat.response_schema import ChatCompletion, ChatCompletionChunk
 from llamawire_server.shim.chat.translate import to_chat_request
-from llamawire_server.shim.http import body
 from llamawire_server.shim.http.call import call_of
 from llamawire_server.shim.http.handling import Handling, json_response
 from llamawire_server.shim.http.routes import Routes
@@ -51,14 +49,7 @@ class Endpoint:
 
     def _understand(self, data: bytes) -> tuple[ChatCompletionRequest, chat_pb2.ChatCompletionRequest]:
         """What a body asks for, in OpenAI's form and in that of the service."""
-        fields = body.parse(data)
-        messages = fields.get("messages")
-        if isinstance(messages, list) and len(messages) > MAX_MESSAGES:
-            # Looking at each of them, and complaining of each, would take seconds.
-            raise invalid_field(
-                "messages", f"has {len(messages)} entries; at most {MAX_MESSAGES} are allowed"
-            )
-        asked = body.validate(fields, ChatCompletionRequest, self.handling.allow_unknown_fields)
+        asked = read_chat_request(data, ChatCompletionRequest, self.handling.allow_unknown_fields)
         return asked, to_chat_request(asked)
 
 

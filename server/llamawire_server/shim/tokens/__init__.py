@@ -1,0 +1,1 @@
+"""llama-server's paths for text and tokens: /tokenize, /detokenize, /apply-template."""
