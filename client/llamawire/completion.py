@@ -120,6 +120,11 @@ class Choice:
         return finish_reason_name(self.proto.finish_reason)
 
     @property
+    def matched_stop(self) -> str | None:
+        """Which of the stop texts ended it; None where none did."""
+        return self.proto.matched_stop or None
+
+    @property
     def logprobs(self) -> chat_pb2.Logprobs:
         """The log probabilities of its text's tokens; empty where they were not asked for."""
         return self.proto.logprobs

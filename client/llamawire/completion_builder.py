@@ -37,11 +37,13 @@ class _ChoiceParts:
     tool_calls: dict[int, _ToolCallParts] = field(default_factory=dict)
     logprobs: chat_pb2.Logprobs | None = None
     finish_reason: chat_pb2.FinishReason.ValueType = chat_pb2.FINISH_REASON_UNSPECIFIED
+    matched_stop: str = ""
 
     def add(self, choice: chat_pb2.ChunkChoice) -> None:
         delta = choice.delta
         self.role = delta.role or self.role
         self.finish_reason = choice.finish_reason or self.finish_reason
+        self.matched_stop = choice.matched_stop or self.matched_stop
         for name in _TEXT_FIELDS:
             if delta.HasField(name):  # type: ignore[arg-type]
                 self.texts.setdefault(name, []).append(getattr(delta, name))
@@ -61,7 +63,11 @@ class _ChoiceParts:
         for name, text in texts.items():
             setattr(message, name, text)
         return chat_pb2.Choice(
-            index=self.index, message=message, finish_reason=self.finish_reason, logprobs=self.logprobs
+            index=self.index,
+            message=message,
+            finish_reason=self.finish_reason,
+            logprobs=self.logprobs,
+            matched_stop=self.matched_stop,
         )
 
 

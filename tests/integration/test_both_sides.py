@@ -99,6 +99,7 @@ def completion_of(chunks: list[chat_pb2.ChatCompletionChunk]) -> chat_pb2.ChatCo
             choice.message.role = new.delta.role or choice.message.role
             choice.message.content += new.delta.content
             choice.finish_reason = new.finish_reason or choice.finish_reason
+            choice.matched_stop = new.matched_stop or choice.matched_stop
     return whole
 
 
@@ -114,6 +115,7 @@ def merge(events: list[dict[str, Any]]) -> dict[str, Any]:
             choice = whole["choices"][new["index"]]
             choice["message"]["content"] += new["delta"].get("content", "")
             choice["finish_reason"] = new["finish_reason"]
+            choice.update({"matched_stop": new["matched_stop"]} if "matched_stop" in new else {})
             choice.pop("delta", None)
     return whole
 

@@ -906,10 +906,13 @@ class Choice(google.protobuf.message.Message):
     MESSAGE_FIELD_NUMBER: builtins.int
     FINISH_REASON_FIELD_NUMBER: builtins.int
     LOGPROBS_FIELD_NUMBER: builtins.int
+    MATCHED_STOP_FIELD_NUMBER: builtins.int
     index: builtins.int
     """Its place among the choices, from 0."""
     finish_reason: global___FinishReason.ValueType
     """Why it ended."""
+    matched_stop: builtins.str
+    """Which of `stop` ended it; empty where none did."""
     @property
     def message(self) -> global___Message:
         """What the model said."""
@@ -925,9 +928,10 @@ class Choice(google.protobuf.message.Message):
         message: global___Message | None = ...,
         finish_reason: global___FinishReason.ValueType = ...,
         logprobs: global___Logprobs | None = ...,
+        matched_stop: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["logprobs", b"logprobs", "message", b"message"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "message", b"message"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "matched_stop", b"matched_stop", "message", b"message"]) -> None: ...
 
 global___Choice = Choice
 
@@ -1000,10 +1004,13 @@ class ChunkChoice(google.protobuf.message.Message):
     DELTA_FIELD_NUMBER: builtins.int
     LOGPROBS_FIELD_NUMBER: builtins.int
     FINISH_REASON_FIELD_NUMBER: builtins.int
+    MATCHED_STOP_FIELD_NUMBER: builtins.int
     index: builtins.int
     """The choice's place among the choices, from 0."""
     finish_reason: global___FinishReason.ValueType
     """Why the choice ended; unspecified until it does. Nothing more comes for the choice afterwards."""
+    matched_stop: builtins.str
+    """Which of `stop` ended the choice: with its finish reason; empty where none did."""
     @property
     def delta(self) -> global___Delta:
         """What to add to the message so far."""
@@ -1019,9 +1026,10 @@ class ChunkChoice(google.protobuf.message.Message):
         delta: global___Delta | None = ...,
         logprobs: global___Logprobs | None = ...,
         finish_reason: global___FinishReason.ValueType = ...,
+        matched_stop: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["delta", b"delta", "logprobs", b"logprobs"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["delta", b"delta", "finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["delta", b"delta", "finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "matched_stop", b"matched_stop"]) -> None: ...
 
 global___ChunkChoice = ChunkChoice
 

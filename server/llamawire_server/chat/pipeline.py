@@ -45,6 +45,11 @@ class TextPipeline:
         return self._matcher.is_stopped
 
     @property
+    def matched_stop(self) -> str:
+        """The stop string that came; empty where none has."""
+        return self._matcher.matched
+
+    @property
     def is_reasoning(self) -> bool:
         """Whether what comes next is reasoning, as far as is known."""
         return self._splitter is not None and self._splitter.channel is Channel.REASONING

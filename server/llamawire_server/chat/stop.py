@@ -21,13 +21,15 @@ class StopMatcher:
             raise ValueError("a stop string is empty")
         self._search = MarkerSearch(stops)
         self.is_stopped = False
+        self.matched = ""
+        """The stop string that came; empty where none has."""
 
     def feed(self, text: str) -> str:
         """Take the next piece; gives what can be let through now. After the stop, nothing can."""
         if self.is_stopped:
             return ""
-        shown, stop, _ = self._search.feed(text)
-        self.is_stopped = bool(stop)
+        shown, self.matched, _ = self._search.feed(text)
+        self.is_stopped = bool(self.matched)
         return shown
 
     def flush(self) -> str:

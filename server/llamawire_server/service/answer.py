@@ -33,6 +33,7 @@ class News:
     """By the call's index, in the order in which they came."""
     logprobs: list[Logprob] = field(default_factory=list)
     finish_reason: chat_pb2.FinishReason.ValueType = chat_pb2.FINISH_REASON_UNSPECIFIED
+    matched_stop: str = ""
 
     def add(self, event: TextDelta) -> None:
         """Note more of the choice."""
@@ -44,6 +45,7 @@ class News:
         self.logprobs += event.logprobs
         if event.finish_reason:
             self.finish_reason = FINISH_REASONS[event.finish_reason]
+            self.matched_stop = event.matched_stop
 
     def write(self, chunk: chat_pb2.ChatCompletionChunk, index: int) -> None:
         """Add it to a chunk as an entry of the choice, where there is anything beside the end."""
@@ -121,13 +123,14 @@ class Answer:
             new.write(chunk, index)
         if chunk.choices:
             yield chunk
-        ended = {index: new.finish_reason for index, new in sorted(news.items()) if new.finish_reason}
+        ended = {index: new for index, new in sorted(news.items()) if new.finish_reason}
         if ended or completed is not None:
             last = self._chunk()
-            for index, reason in ended.items():
+            for index, new in ended.items():
                 choice = _add(last, index)
                 choice.delta.SetInParent()
-                choice.finish_reason = reason
+                choice.finish_reason = new.finish_reason
+                choice.matched_stop = new.matched_stop
             if completed is not None:
                 last.usage.CopyFrom(usage_of(completed))
                 last.timings.CopyFrom(self._timings(completed))
@@ -147,6 +150,7 @@ class Answer:
                     index=index,
                     message=new.message(),
                     finish_reason=new.finish_reason,
+                    matched_stop=new.matched_stop,
                     logprobs=chat_pb2.Logprobs(content=map(_logprob, new.logprobs))
                     if self._has_logprobs
                     else None,

@@ -21,6 +21,7 @@ class _Growing:
         self._tokens: list[int] = []
         self._logprobs: list[Logprob] = []
         self._finish_reason = ""
+        self._matched_stop = ""
         self.add(first)
 
     def add(self, later: TextDelta) -> None:
@@ -34,6 +35,7 @@ class _Growing:
         self._tokens += later.tokens
         self._logprobs += later.logprobs
         self._finish_reason = later.finish_reason or self._finish_reason
+        self._matched_stop = later.matched_stop or self._matched_stop
 
     def delta(self) -> TextDelta:
         return msgspec.structs.replace(
@@ -44,6 +46,7 @@ class _Growing:
             reasoning=self._reasoning.getvalue(),
             calls=[call.delta() for call in self._calls],
             logprobs=self._logprobs,
+            matched_stop=self._matched_stop,
         )
 
 

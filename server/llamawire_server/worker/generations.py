@@ -265,7 +265,10 @@ class Generations:
         generation.unfinished.discard(sequence)
         sequence.settle()
         generation.drafters[sequence.index].end(len(sequence.tokens))
-        events: list[Event] = [msgspec.structs.replace(delta, finish_reason=reader.finish_reason(reason))]
+        last = msgspec.structs.replace(
+            delta, finish_reason=reader.finish_reason(reason), matched_stop=reader.matched_stop
+        )
+        events: list[Event] = [last]
         if not generation.unfinished:
             del self._active[generation.request_id]
             if generation.started is not None:

@@ -261,6 +261,8 @@ class TextDelta(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     calls: list[CallDelta] = []
     logprobs: list[Logprob] = []
     """Of the tokens whose text has come with this delta or before it."""
+    matched_stop: str = ""
+    """The stop string that ended the choice; empty where none did."""
 
     echo: Echo | None = None
     """On the first delta of a choice where the request asks for it: it comes before all text."""

@@ -66,6 +66,11 @@ class Reader:
         """Whether a stop string has come: the sequence is to end."""
         return self._pipeline.is_stopped
 
+    @property
+    def matched_stop(self) -> str:
+        """The stop string that came; empty where none has."""
+        return self._pipeline.matched_stop
+
     def replay(self, tokens: Iterable[int]) -> None:
         """Take tokens in whose text was sent before; the sequence has them already, and its constraint takes them.
 

@@ -40,6 +40,9 @@ def test_any_split_shows_the_same_and_never_a_part_of_a_stop(
         assert first_complete(text, stops).startswith(shown)
     assert shown == first_complete(text, stops)
     assert matcher.is_stopped == (shown != text)
+    assert matcher.matched in (stops if matcher.is_stopped else [""])
+    if matcher.is_stopped:
+        assert text.startswith(shown + matcher.matched)
 
 
 def test_nothing_is_held_back_that_can_be_decided() -> None:

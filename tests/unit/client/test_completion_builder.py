@@ -37,6 +37,7 @@ choices = st.builds(
     chat_pb2.Choice,
     message=messages,
     finish_reason=st.sampled_from(chat_pb2.FinishReason.values()),
+    matched_stop=st.sampled_from(["", "END"]),
     logprobs=st.none() | logprobs,
 )
 completions = st.builds(
@@ -109,7 +110,9 @@ def _news(draw, choice):
             chat_pb2.Logprobs(content=choice.logprobs.content[cut:]),
         ):
             yield chat_pb2.ChunkChoice(index=choice.index, logprobs=part)
-    yield chat_pb2.ChunkChoice(index=choice.index, finish_reason=choice.finish_reason)
+    yield chat_pb2.ChunkChoice(
+        index=choice.index, finish_reason=choice.finish_reason, matched_stop=choice.matched_stop
+    )
 
 
 def _pieces(draw, text):

@@ -226,3 +226,13 @@ def test_chunks_add_up_to_the_whole_answer(make_answer: Any, data: st.DataObject
     assert ends == {choice.index: [choice.finish_reason] for choice in whole.choices}
     assert [chunk.HasField("usage") for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
     assert chunks[-1].usage == whole.usage
+
+
+def test_the_stop_string_that_ended_a_choice_is_named(lease: Any) -> None:
+    events: list[Event] = [delta("a", 0, "stop", matched_stop="END"), delta("b", 1, "stop"), COMPLETED]
+    whole = make(lease, 2).whole(events)
+    assert [choice.matched_stop for choice in whole.choices] == ["END", ""]
+    chunks = chunks_of(make(lease, 2), events)
+    ended = {c.index: c.matched_stop for chunk in chunks for c in chunk.choices if c.finish_reason}
+    assert ended == {0: "END", 1: ""}
+    assert not any(c.matched_stop for chunk in chunks[:-1] for c in chunk.choices)

@@ -66,6 +66,7 @@ def choices(draw: st.DrawFn, index: int) -> chat_pb2.Choice:
             tool_calls=draw(st.lists(CALLS, max_size=2)),
         ),
         finish_reason=draw(REASONS),
+        matched_stop=draw(TEXT),
     )
     if draw(st.booleans()):
         choice.logprobs.content.extend(draw(st.lists(TOKENS, max_size=3)))
@@ -123,7 +124,9 @@ def _news_of(draw: st.DrawFn, choice: chat_pb2.Choice) -> Iterator[chat_pb2.Chun
         for piece in _pieces(draw, call.function.arguments):
             more = chat_pb2.ToolCallDelta(index=place, function=chat_pb2.FunctionCallDelta(arguments=piece))
             yield chat_pb2.ChunkChoice(index=index, delta=chat_pb2.Delta(tool_calls=[more]))
-    last = chat_pb2.ChunkChoice(index=index, finish_reason=choice.finish_reason)
+    last = chat_pb2.ChunkChoice(
+        index=index, finish_reason=choice.finish_reason, matched_stop=choice.matched_stop
+    )
     if choice.HasField("logprobs"):
         last.logprobs.CopyFrom(choice.logprobs)
     yield last
@@ -160,6 +163,9 @@ def put_together(chunks: list[dict[str, Any]]) -> list[dict[str, Any]]:
             assert "role" not in piece["delta"]
             _add(choice["message"], piece["delta"])
             choice["finish_reason"] = piece["finish_reason"]
+            if "matched_stop" in piece:
+                assert piece["finish_reason"]
+                choice["matched_stop"] = piece["matched_stop"]
             if piece["logprobs"] is not None:
                 choice["logprobs"] = piece["logprobs"]
             assert piece["finish_reason"] is None or piece["delta"] == {}

@@ -31,6 +31,10 @@ def queued(*events: Event) -> list[Event]:
             [TextDelta(1, 0, "ab", [1, 2, 3], "stop")],
         ),
         (
+            [TextDelta(1, 0, "a", [1]), TextDelta(1, 0, "", [2], "stop", matched_stop="END")],
+            [TextDelta(1, 0, "a", [1, 2], "stop", matched_stop="END")],
+        ),
+        (
             [
                 TextDelta(1, 0, "", [1], reasoning="a"),
                 TextDelta(1, 0, "b", [2], reasoning="c", logprobs=[Logprob(-1, b"b")]),

@@ -59,6 +59,7 @@ def test_a_stop_string_ends_the_choice_and_is_not_shown() -> None:
     events = run(generations)
     assert text_of(events) == "one "
     assert ends_of(events) == ["stop"]
+    assert [event.matched_stop for event in events if isinstance(event, TextDelta)][-1] == "two"
     assert completed(events).num_completion_tokens == 7, "what was generated counts, shown or not"
     assert bytes(list(script.texts[0])[:3]) == b" th", "nothing is generated after it"
 

@@ -31,6 +31,7 @@ def chat_completion(answer: chat_pb2.ChatCompletion, as_functions: bool) -> Json
                 "message": _message(choice.message, as_functions),
                 "logprobs": logprobs(choice.logprobs) if choice.HasField("logprobs") else None,
                 "finish_reason": finish_reason(choice.finish_reason, as_functions),
+                **matched_stop(choice),
             }
             for choice in answer.choices
         ],
@@ -56,6 +57,11 @@ def finish_reason(reason: chat_pb2.FinishReason.ValueType, as_functions: bool) -
     if as_functions and reason == chat_pb2.FINISH_REASON_TOOL_CALLS:
         return "function_call"
     return _FINISH_REASONS.get(reason)
+
+
+def matched_stop(choice: chat_pb2.Choice | chat_pb2.ChunkChoice) -> Json:
+    """The field that names the stop text which ended a choice; none where none did."""
+    return {"matched_stop": choice.matched_stop} if choice.matched_stop else {}
 
 
 def logprobs(source: chat_pb2.Logprobs) -> Json:

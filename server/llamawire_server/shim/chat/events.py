@@ -93,7 +93,7 @@ class ChunkEvents:
             events.append(self._news(choice.index, delta, logprobs=found))
         if choice.finish_reason:
             reason = answers.finish_reason(choice.finish_reason, self._as_functions)
-            events.append(self._news(choice.index, {}, finish_reason=reason))
+            events.append(self._news(choice.index, {}, finish_reason=reason, **answers.matched_stop(choice)))
         return b"".join(events)
 
     def _text(self, index: int, text: str) -> bytes:
@@ -122,10 +122,17 @@ class ChunkEvents:
         return deltas
 
     def _news(
-        self, index: int, delta: Json, *, logprobs: Json | None = None, finish_reason: str | None = None
+        self,
+        index: int,
+        delta: Json,
+        *,
+        logprobs: Json | None = None,
+        finish_reason: str | None = None,
+        **own: str,
     ) -> bytes:
+        """The event of what is new in a choice. own: fields that llamawire adds to it."""
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
-        return self._chunk([choice])
+        return self._chunk([choice | own])
 
     def _chunk(self, choices: list[Json]) -> bytes:
         return self._prefix + encode(choices) + self._suffix

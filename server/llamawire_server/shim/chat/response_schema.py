@@ -113,6 +113,8 @@ class Choice(ResponseModel):
     message: ChatCompletionMessage
     logprobs: Logprobs | None
     finish_reason: FinishReason | None
+    matched_stop: str | None = None
+    """Which of `stop` ended it, where one did. llamawire's own."""
 
 
 class ChatCompletion(ResponseModel):
@@ -173,6 +175,8 @@ class ChunkChoice(ResponseModel):
     logprobs: Logprobs | None
     finish_reason: FinishReason | None
     """Why the choice ended; null until it does."""
+    matched_stop: str | None = None
+    """Which of `stop` ended it, where one did: with the finish reason. llamawire's own."""
 
 
 class ChatCompletionChunk(ResponseModel):
