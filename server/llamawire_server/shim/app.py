@@ -11,8 +11,14 @@ from llamawire_server.service.interface import Service
 from llamawire_server.shim import health
 from llamawire_server.shim.chat import endpoint as chat
 from llamawire_server.shim.completions import endpoint as completions
+from llamawire_server.shim.http.dialect import Dialects
 from llamawire_server.shim.http.disconnect import CallerGoneError, Calls
-from llamawire_server.shim.http.errors import handle_caller_gone, handle_http_exception, handle_service_error
+from llamawire_server.shim.http.errors import (
+    OpenAIDialect,
+    handle_caller_gone,
+    handle_http_exception,
+    handle_service_error,
+)
 from llamawire_server.shim.http.handling import Handling
 from llamawire_server.shim.http.middleware import RequestBoundary
 from llamawire_server.shim.http.routes import Routes
@@ -43,12 +49,13 @@ def create_app(
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
-    app.add_middleware(RequestBoundary)
+    dialects = Dialects(OpenAIDialect())
+    app.add_middleware(RequestBoundary, dialects=dialects)
     app.exception_handler(ServiceError)(handle_service_error)
     app.exception_handler(HTTPException)(handle_http_exception)
     app.exception_handler(CallerGoneError)(handle_caller_gone)
     handling = Handling(service, calls, max_body_bytes, keep_alive_seconds, allow_unknown_fields)
-    routes = Routes(app)
+    routes = Routes(app, dialects)
     for api in APIS:
         api.add_routes(routes, handling)
     app.openapi = routes.describe  # type: ignore[method-assign]

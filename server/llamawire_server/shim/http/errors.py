@@ -1,4 +1,4 @@
-"""Failures as HTTP answers in OpenAI's form."""
+"""Failures as HTTP answers, in the form that the asked path's API has for them; OpenAI's is the usual one."""
 
 from __future__ import annotations
 
@@ -14,15 +14,33 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from llamawire_server.errors import Condition, FieldViolation, ServiceError, engine_fault, listing
+from llamawire_server.shim.http.dialect import dialect_of
 from llamawire_server.shim.http.disconnect import CallerGoneError
 
 # Conditions that the same request will meet again: OpenAI's clients repeat every 5xx unless told not to.
 _LASTING = (Condition.ENGINE,)
 
 # Reasons that OpenAI has a code of its own for, beside those of the error table.
-_CODES = {"CONTEXT_LENGTH_EXCEEDED": "context_length_exceeded"}
+_CODES = {
+    "CONTEXT_LENGTH_EXCEEDED": "context_length_exceeded",
+    "PREVIOUS_RESPONSE_NOT_FOUND": "previous_response_not_found",
+}
 
 _STATUS_CALLER_GONE = 499
+
+
+class OpenAIDialect:
+    """OpenAI's, which is spoken wherever no API has another one."""
+
+    request_id_headers: tuple[str, ...] = ()
+
+    def error(self, error: ServiceError, request_id: str) -> dict[str, Any]:
+        """The error without the request's id, which is in a header."""
+        return error_body(error)
+
+    def http_error(self, status: int, message: str, request_id: str) -> dict[str, Any]:
+        """An error without a code."""
+        return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
 
 
 def error_body(error: ServiceError) -> dict[str, Any]:
@@ -38,10 +56,10 @@ def error_body(error: ServiceError) -> dict[str, Any]:
     }
 
 
-def error_response(error: ServiceError) -> Response:
+def error_response(error: ServiceError, scope: Scope) -> Response:
     """The whole answer to a request that failed."""
     return Response(
-        msgspec.json.encode(error_body(error)),
+        msgspec.json.encode(dialect_of(scope).error(error, scope["state"]["request_id"])),
         status_code=error.condition.value.http_status,
         headers=_retry_headers(error),
         media_type="application/json",
@@ -72,13 +90,14 @@ def as_sent(error: ServiceError, rename: Callable[[str], str]) -> ServiceError:
 
 async def handle_service_error(request: Request, error: ServiceError) -> Response:
     """Answers a call that failed."""
-    return error_response(in_callers_words(error, request.scope))
+    return error_response(in_callers_words(error, request.scope), request.scope)
 
 
 async def handle_http_exception(request: Request, error: HTTPException) -> Response:
     """Answers an unknown path or a method that a path does not have."""
     message = f"{error.detail}: {request.method} {request.url.path}"
-    body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
+    dialect = dialect_of(request.scope)
+    body = dialect.http_error(error.status_code, message, request.state.request_id)
     return Response(
         msgspec.json.encode(body), error.status_code, headers=error.headers, media_type="application/json"
     )

@@ -21,6 +21,11 @@ def event(data: Any) -> bytes:
     return b"data: " + encode(data) + b"\n\n"
 
 
+def named_event(name: str, data: Any) -> bytes:
+    """An event with a name."""
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), encode(data))
+
+
 def encode(data: Any) -> bytes:
     """The data as JSON that is one line in everybody's eyes."""
     text = _ENCODER.encode(data)

@@ -19,8 +19,8 @@ from llamawire_server.shim.http.sse import Events, EventStream
 
 T = TypeVar("T")
 
-# Larger bodies are parsed and translated in a thread: one of 16 MiB takes seconds, in which everybody would wait.
-_LARGE_BODY_BYTES = 64 * 1024
+# What is larger is parsed and translated in a thread: a body of 16 MiB takes seconds, in which everybody would wait.
+_LARGE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,13 @@ class Handling:
         Raises ServiceError, and CallerGoneError where the caller hangs up before all of it has come.
         """
         data = await body.read(request, self.max_body_bytes)
-        if len(data) > _LARGE_BODY_BYTES:
-            return await asyncio.to_thread(understand, data)
-        return understand(data)
+        return await self.think(len(data), lambda: understand(data))
+
+    async def think(self, num_bytes: int, work: Callable[[], T]) -> T:
+        """What work on so many bytes comes to, in a thread where they are many."""
+        if num_bytes > _LARGE_BYTES:
+            return await asyncio.to_thread(work)
+        return work()
 
     async def run(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
         """What the work comes to. Its caller's hanging up ends it: CallerGoneError."""

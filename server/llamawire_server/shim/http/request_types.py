@@ -1,4 +1,4 @@
-"""What the fields of OpenAI's requests are made of."""
+"""What the fields of requests are made of."""
 
 from __future__ import annotations
 
@@ -29,6 +29,29 @@ def _refuse(value: object) -> object:
 
 
 NotSupported = Annotated[None, BeforeValidator(_refuse)]
+
+
+def _refuse_true(value: object) -> object:
+    if value is True:
+        raise PydanticCustomError("unsupported", "is not supported by this server")
+    return value
+
+
+# What may be switched off and not on.
+NeverTrue = Annotated[bool, BeforeValidator(_refuse_true)]
+
+
+def supported(*names: str) -> BeforeValidator:
+    """Lets these values of a field pass, and calls others by their names as it refuses them."""
+
+    def check(value: object) -> object:
+        if isinstance(value, str) and value not in names:
+            raise PydanticCustomError(
+                "unsupported", "is not supported by this server: {name}", {"name": value[:64]}
+            )
+        return value
+
+    return BeforeValidator(check)
 
 
 def check_token_id(key: str) -> str:
