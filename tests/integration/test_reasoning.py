@@ -169,3 +169,29 @@ def test_log_probabilities_are_the_answer_s(reasoner: RunningServer) -> None:
     asked = ask(QUESTION, max_tokens=30, reasoning_budget=6, logprobs=True, response_format=YES_OR_NO)
     (choice,) = reasoner.chat.CreateChatCompletion(asked).choices
     assert b"".join(found.bytes for found in choice.logprobs.content).decode() == choice.message.content
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer")  # the SDK's own, for forms that it does not know
+def test_as_a_response(reasoner: RunningServer) -> None:
+    form: Any = {"format": {"type": "grammar", "syntax": "regex", "grammar": "yes|no"}}
+    asked: dict[str, Any] = {"model": "smollm2", "temperature": 0, "text": form}
+    with openai.OpenAI(base_url=reasoner.base_url, api_key="none", max_retries=0) as sdk:
+        budget = {"extra_body": {"reasoning_budget": 8}}
+        with sdk.responses.stream(**asked, **budget, input=QUESTION) as stream:
+            deltas = [event.delta for event in stream if event.type == "response.reasoning_text.delta"]
+            response = stream.get_final_response()
+        thought, said = response.output
+        assert thought.type == "reasoning"
+        assert thought.content is not None
+        assert thought.content[0].text == "".join(deltas) != ""
+        assert said.type == "message"
+        assert response.output_text in ("yes", "no")
+        assert response.usage is not None
+        assert response.usage.output_tokens_details.reasoning_tokens
+        history: Any = [
+            {"role": "user", "content": QUESTION},
+            *response.output,
+            {"role": "user", "content": "Why?"},
+        ]
+        none = sdk.responses.create(**asked, input=history, reasoning={"effort": "none"})
+    assert [item.type for item in none.output] == ["message"]

@@ -23,9 +23,10 @@ from llamawire_server.shim.http.handling import Handling
 from llamawire_server.shim.http.middleware import RequestBoundary
 from llamawire_server.shim.http.routes import Routes
 from llamawire_server.shim.models import endpoint as models
+from llamawire_server.shim.responses import endpoint as responses
 from llamawire_server.shim.tokens import endpoint as tokens
 
-APIS = (chat, completions, tokens, models, health)
+APIS = (chat, completions, responses, tokens, models, health)
 
 
 def create_app(

@@ -48,6 +48,9 @@ async def test_the_paths(description):
     assert paths == {
         "/v1/chat/completions": ["post"],
         "/v1/completions": ["post"],
+        "/v1/responses": ["post"],
+        "/v1/responses/{id}": ["get", "delete"],
+        "/v1/responses/{id}/input_items": ["get"],
         "/v1/models": ["get"],
         "/v1/models/{id}": ["get"],
         "/tokenize": ["post"],
@@ -143,3 +146,13 @@ async def test_every_condition_has_its_row(http, service, chat_body, condition):
     }
     assert ("retry-after" in response.headers) == (row.http_status in (429, 503))
     assert ("x-should-retry" in response.headers) == (row.http_status == 500)
+
+
+async def test_events_of_several_types_are_described(description):
+    content = description["paths"]["/v1/responses"]["post"]["responses"]["200"]["content"]
+    assert len(content["text/event-stream"]["schema"]["oneOf"]) > 5
+
+
+async def test_no_two_schemas_have_one_name(description):
+    """Where there are two, both are called by their modules, too."""
+    assert not [name for name in description["components"]["schemas"] if "__" in name]

@@ -63,14 +63,25 @@ def to_chat_request(request: openai.ChatCompletionRequest) -> chat_pb2.ChatCompl
     if request.response_format is not None:
         message.response_format.CopyFrom(to_response_format(request.response_format))
     if request.reasoning_effort is not None:
-        effort = _EFFORTS.get(request.reasoning_effort, request.reasoning_effort)
-        message.reasoning_effort = chat_pb2.ReasoningEffort.Value(f"REASONING_EFFORT_{effort.upper()}")
-    if request.chat_template_kwargs is not None:
-        _check_struct_value(request.chat_template_kwargs, "chat_template_kwargs", _MAX_STRUCT_DEPTH)
-        message.chat_template_kwargs.update(request.chat_template_kwargs)
+        message.reasoning_effort = reasoning_effort(request.reasoning_effort)
+    carry_template_variables(request.chat_template_kwargs, message)
     if request.prediction is not None:
         message.prediction.content = plain_text(request.prediction.content)
     return message
+
+
+def reasoning_effort(name: str) -> chat_pb2.ReasoningEffort.ValueType:
+    """The effort of that name: one of OpenAI's, or of those that are more than high."""
+    return chat_pb2.ReasoningEffort.Value(f"REASONING_EFFORT_{_EFFORTS.get(name, name).upper()}")
+
+
+def carry_template_variables(
+    variables: dict[str, Any] | None, message: chat_pb2.ChatCompletionRequest
+) -> None:
+    """Set `chat_template_kwargs`. Raises ServiceError (INVALID) where they can't be carried over as they are."""
+    if variables is not None:
+        _check_struct_value(variables, "chat_template_kwargs", _MAX_STRUCT_DEPTH)
+        message.chat_template_kwargs.update(variables)
 
 
 def _max_tokens(request: openai.ChatCompletionRequest) -> int | None:
@@ -158,7 +169,7 @@ def _function(function: openai.FunctionDefinition, path: str) -> chat_pb2.Functi
     return chat_pb2.FunctionDefinition(
         name=function.name,
         description=function.description or "",
-        parameters=_json_text(function.parameters, f"{path}.parameters"),
+        parameters=json_text(function.parameters, f"{path}.parameters"),
         strict=function.strict,
     )
 
@@ -178,13 +189,14 @@ def to_response_format(source: openai.ResponseFormat) -> chat_pb2.ResponseFormat
     schema = chat_pb2.JsonSchemaFormat(
         name=source.json_schema.name,
         description=source.json_schema.description or "",
-        schema=_json_text(source.json_schema.schema_, "response_format.json_schema.schema"),
+        schema=json_text(source.json_schema.schema_, "response_format.json_schema.schema"),
         strict=source.json_schema.strict,
     )
     return chat_pb2.ResponseFormat(json_schema=schema)
 
 
-def _json_text(value: dict[str, Any] | None, path: str) -> str:
+def json_text(value: dict[str, Any] | None, path: str) -> str:
+    """JSON as text, empty where there is none. Raises ServiceError (INVALID) for numbers that JSON has not."""
     if value is None:
         return ""
     try:

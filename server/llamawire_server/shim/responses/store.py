@@ -1,0 +1,95 @@
+"""Responses that others may go on from, in memory, until there is no room for them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+MAX_RESPONSES = 1024
+MAX_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(eq=False)
+class Turn:
+    """What one response added to a conversation. What came before it is there for as long as it is."""
+
+    previous: Turn | None
+    input: bytes
+    """Its input's items, as a JSON array."""
+    response: bytes
+    """The whole response, as JSON."""
+    num_holders: int = 0
+    """Whether it is kept by an id, and how many later turns that are kept go on from it."""
+
+    @property
+    def num_bytes(self) -> int:
+        """What it takes up by itself."""
+        return len(self.input) + len(self.response)
+
+    def conversation(self) -> Iterator[Turn]:
+        """All turns up to this one, latest first."""
+        turn: Turn | None = self
+        while turn is not None:
+            yield turn
+            turn = turn.previous
+
+
+class ResponseStore:
+    """Keeps the responses that were used last, so many of them and so many bytes.
+
+    A conversation's earlier turns are kept once, however many later ones go on from them, and for as long as these
+    are, though they may no longer be found by their own ids.
+    """
+
+    def __init__(self, max_responses: int = MAX_RESPONSES, max_bytes: int = MAX_BYTES) -> None:
+        self._max_responses = max_responses
+        self._max_bytes = max_bytes
+        self._num_bytes = 0
+        # In the order in which they were used, the latest last.
+        self._turns: OrderedDict[str, Turn] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    @property
+    def num_bytes(self) -> int:
+        """What is kept takes up, conversations' earlier turns included."""
+        return self._num_bytes
+
+    def find(self, response_id: str) -> Turn | None:
+        """The response of that id, which counts as its use; None where it is not kept."""
+        turn = self._turns.get(response_id)
+        if turn is not None:
+            self._turns.move_to_end(response_id)
+        return turn
+
+    def keep(self, response_id: str, turn: Turn) -> None:
+        """Keep a response. What was not used for longest goes, and this one too where it is too large by itself."""
+        self._turns[response_id] = turn
+        self._hold(turn)
+        while len(self._turns) > self._max_responses or (self._num_bytes > self._max_bytes and self._turns):
+            _, oldest = self._turns.popitem(last=False)
+            self._release(oldest)
+
+    def forget(self, response_id: str) -> bool:
+        """Keep a response no longer; False where it was not kept."""
+        turn = self._turns.pop(response_id, None)
+        if turn is None:
+            return False
+        self._release(turn)
+        return True
+
+    def _hold(self, turn: Turn) -> None:
+        for held in turn.conversation():
+            held.num_holders += 1
+            if held.num_holders > 1:
+                return
+            self._num_bytes += held.num_bytes
+
+    def _release(self, turn: Turn) -> None:
+        for held in turn.conversation():
+            held.num_holders -= 1
+            if held.num_holders:
+                return
+            self._num_bytes -= held.num_bytes

@@ -1,0 +1,105 @@
+"""Kept responses: so many, so many bytes, those used last, and each turn of a conversation once."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llamawire_server.shim.responses.store import ResponseStore, Turn
+
+
+def turn(num_bytes: int = 10, previous: Turn | None = None) -> Turn:
+    return Turn(previous, b"i" * (num_bytes // 2), b"r" * (num_bytes - num_bytes // 2))
+
+
+def test_what_is_kept_is_found_until_it_is_forgotten() -> None:
+    store, kept = ResponseStore(), turn()
+    store.keep("a", kept)
+    assert store.find("a") is kept
+    assert store.find("b") is None
+    assert store.num_bytes == 10
+    assert store.forget("a")
+    assert not store.forget("a")
+    assert store.find("a") is None
+    assert store.num_bytes == 0
+
+
+def test_what_was_not_used_for_longest_goes_first() -> None:
+    store = ResponseStore(max_responses=2)
+    for name in "ab":
+        store.keep(name, turn())
+    assert store.find("a") is not None
+    store.keep("c", turn())
+    assert [name for name in "abc" if store.find(name)] == ["a", "c"]
+
+
+def test_bytes_have_a_bound_too() -> None:
+    store = ResponseStore(max_bytes=25)
+    for name in "abc":
+        store.keep(name, turn(10))
+    assert [name for name in "abc" if store.find(name)] == ["b", "c"]
+    store.keep("d", turn(26))
+    assert len(store) == 0, "it has no room by itself, and the others were older"
+    assert store.num_bytes == 0
+
+
+def test_earlier_turns_are_kept_once_and_as_long_as_later_ones() -> None:
+    store = ResponseStore()
+    first = turn(10)
+    second = turn(20, first)
+    fork = turn(40, first)
+    for name, each in (("first", first), ("second", second), ("fork", fork)):
+        store.keep(name, each)
+    assert store.num_bytes == 70
+    store.forget("first")
+    assert store.num_bytes == 70, "others go on from it"
+    assert list(second.conversation()) == [second, first]
+    store.forget("second")
+    assert store.num_bytes == 50
+    store.forget("fork")
+    assert store.num_bytes == 0
+
+
+def test_a_conversation_can_go_on_from_what_went_meanwhile() -> None:
+    store, first = ResponseStore(), turn(10)
+    store.keep("first", first)
+    store.forget("first")
+    store.keep("second", turn(20, first))
+    assert store.num_bytes == 30
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["keep", "keep", "find", "forget"]), st.integers(0, 30), st.integers(0, 12)
+        ),
+        max_size=60,
+    )
+)
+def test_the_bounds_hold_whatever_is_kept(steps: list[tuple[str, int, int]]) -> None:
+    store = ResponseStore(max_responses=5, max_bytes=60)
+    turns: dict[str, Turn] = {}
+    order: list[str] = []  # what should be kept, in the order of its use
+    for number, (step, size, other) in enumerate(steps):
+        if step == "keep":
+            previous = turns[order[other % len(order)]] if order and other % 3 else None
+            turns[f"r{number}"] = turn(size, previous)
+            store.keep(f"r{number}", turns[f"r{number}"])
+            order.append(f"r{number}")
+        elif step == "find" and order:
+            found = order.pop(other % len(order))
+            assert store.find(found) is turns[found]
+            order.append(found)
+        elif step == "forget" and order:
+            gone = order.pop(other % len(order))
+            assert store.forget(gone)
+        while len(order) > 5 or held_bytes([turns[kept] for kept in order]) > 60:
+            del order[0]
+        assert len(store) == len(order)
+        assert store.num_bytes == held_bytes([turns[kept] for kept in order])
+    for name in turns:
+        assert (store.find(name) is not None) == (name in order)
+
+
+def held_bytes(kept: list[Turn]) -> int:
+    return sum({id(each): each.num_bytes for one in kept for each in one.conversation()}.values())
