@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import openai
 import pytest
 from servers import RunningServer, ask, launch, one_thread
@@ -195,3 +196,26 @@ def test_as_a_response(reasoner: RunningServer) -> None:
         ]
         none = sdk.responses.create(**asked, input=history, reasoning={"effort": "none"})
     assert [item.type for item in none.output] == ["message"]
+
+
+def test_as_a_message(reasoner: RunningServer) -> None:
+    asked: dict[str, Any] = {
+        "model": "smollm2",
+        "max_tokens": 40,
+        "extra_body": {"temperature": 0},
+        "messages": [{"role": "user", "content": QUESTION}],
+        "output_config": {"format": {"type": "json_schema", "schema": {"enum": ["yes", "no"]}}},
+    }
+    budget: Any = {"type": "enabled", "budget_tokens": 8}
+    url = f"http://{reasoner.http_address}"
+    with anthropic.Anthropic(base_url=url, api_key="none", max_retries=0) as sdk:
+        whole = sdk.messages.create(**asked, thinking=budget)
+        with sdk.messages.stream(**asked, thinking=budget) as stream:
+            streamed = stream.get_final_message()
+        off = sdk.messages.create(**asked, thinking={"type": "disabled"})
+    assert [block.type for block in whole.content] == ["thinking", "text"]
+    thought = whole.content[0]
+    assert thought.type == "thinking"
+    assert thought.thinking
+    assert [block.to_dict() for block in streamed.content] == [block.to_dict() for block in whole.content]
+    assert [block.type for block in off.content] == ["text"]

@@ -22,11 +22,12 @@ from llamawire_server.shim.http.errors import (
 from llamawire_server.shim.http.handling import Handling
 from llamawire_server.shim.http.middleware import RequestBoundary
 from llamawire_server.shim.http.routes import Routes
+from llamawire_server.shim.messages import endpoint as messages
 from llamawire_server.shim.models import endpoint as models
 from llamawire_server.shim.responses import endpoint as responses
 from llamawire_server.shim.tokens import endpoint as tokens
 
-APIS = (chat, completions, responses, tokens, models, health)
+APIS = (chat, completions, responses, messages, tokens, models, health)
 
 
 def create_app(
@@ -45,7 +46,7 @@ def create_app(
     app = FastAPI(
         title="llamawire",
         version=__version__,
-        description="Local GGUF models behind OpenAI's API.",
+        description="Local GGUF models behind OpenAI's APIs, and Anthropic's.",
         redirect_slashes=False,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,

@@ -37,6 +37,7 @@ class FakeService:
     """What an RPC about tokens answers, or fails with."""
     models: list[model_pb2.Model] = field(default_factory=list)
     serving: bool = True
+    num_prompt_tokens: int = 0
     requests: list[Any] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     began: asyncio.Event = field(default_factory=asyncio.Event)
@@ -124,7 +125,10 @@ class FakeService:
     async def count_chat_tokens(
         self, request: tokenizer_pb2.CountChatTokensRequest, call: Call
     ) -> tokenizer_pb2.CountChatTokensResponse:
-        raise NotImplementedError
+        self._begin(request, call)
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return tokenizer_pb2.CountChatTokensResponse(prompt_tokens=self.num_prompt_tokens)
 
     async def apply_chat_template(
         self, request: tokenizer_pb2.ApplyChatTemplateRequest, call: Call

@@ -51,6 +51,8 @@ async def test_the_paths(description):
         "/v1/responses": ["post"],
         "/v1/responses/{id}": ["get", "delete"],
         "/v1/responses/{id}/input_items": ["get"],
+        "/v1/messages": ["post"],
+        "/v1/messages/count_tokens": ["post"],
         "/v1/models": ["get"],
         "/v1/models/{id}": ["get"],
         "/tokenize": ["post"],
@@ -149,8 +151,18 @@ async def test_every_condition_has_its_row(http, service, chat_body, condition):
 
 
 async def test_events_of_several_types_are_described(description):
-    content = description["paths"]["/v1/responses"]["post"]["responses"]["200"]["content"]
-    assert len(content["text/event-stream"]["schema"]["oneOf"]) > 5
+    for path in ("/v1/responses", "/v1/messages"):
+        content = description["paths"][path]["post"]["responses"]["200"]["content"]
+        assert len(content["text/event-stream"]["schema"]["oneOf"]) > 5
+
+
+async def test_failures_are_described_in_the_form_that_they_have(description):
+    paths = description["paths"]
+    for path in ("/v1/messages", "/v1/messages/count_tokens"):
+        refused = paths[path]["post"]["responses"]["400"]
+        assert schema_of(refused) == "MessageError"
+        assert "request-id" in refused["headers"]
+    assert schema_of(paths["/v1/responses"]["post"]["responses"]["400"]) == "Error"
 
 
 async def test_no_two_schemas_have_one_name(description):
