@@ -39,6 +39,15 @@ def tool(**function: Any) -> dict[str, Any]:
     return {"tools": [{"type": "function", "function": {"name": "f", **function}}]}
 
 
+def named(name: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name}}
+
+
+def allowed(*tools: Any) -> dict[str, Any]:
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": list(tools)}}
+    return {**tool(), "tool_choice": choice}
+
+
 def user(content: Any, **fields: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": content, **fields}]}
 
@@ -113,7 +122,12 @@ BAD_FIELDS = [
     ("tools[0].function.name", tool(name=None)),
     ("tools[0].function.parameters", tool(parameters="{}")),
     ("tool_choice", {"tool_choice": "always"}),
-    ("tool_choice.type", {"tool_choice": {"type": "allowed_tools", "allowed_tools": {}}}),
+    ("tool_choice.type", {"tool_choice": {"type": "custom", "custom": {"name": "f"}}}),
+    ("tool_choice.type", {"tool_choice": {"function": {"name": "f"}}}),
+    ("tool_choice.allowed_tools.mode", {"tool_choice": {"type": "allowed_tools", "allowed_tools": {}}}),
+    ("tool_choice.allowed_tools.tools[0].type", allowed({"type": "custom", "custom": {"name": "f"}})),
+    ("tool_choice.allowed_tools.tools[1].function.name", allowed(named("f"), named("g"))),
+    ("tool_choice.allowed_tools", {**allowed(), "tools": None, "functions": [{"name": "f"}]}),
     ("tool_choice.function.name", {"tool_choice": {"type": "function", "function": {}}}),
     ("functions", {"functions": [{"name": "f"}], **tool()}),
     ("function_call", {"functions": [{"name": "f"}], "function_call": "auto", "tool_choice": "auto"}),

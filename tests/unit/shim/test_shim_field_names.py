@@ -23,6 +23,16 @@ from llamawire_server.shim.http.body import validate
 from llamawire_server.shim.http.errors import as_sent
 
 FUNCTIONS: dict[str, Any] = {"functions": [{"name": "f"}]}
+ALLOWED: dict[str, Any] = {
+    "tools": [{"type": "function", "function": {"name": name}} for name in "fgh"],
+    "tool_choice": {
+        "type": "allowed_tools",
+        "allowed_tools": {
+            "mode": "auto",
+            "tools": [{"type": "function", "function": {"name": name}} for name in "hg"],
+        },
+    },
+}
 
 
 def request(**fields: Any) -> ChatCompletionRequest:
@@ -48,6 +58,10 @@ def request(**fields: Any) -> ChatCompletionRequest:
         (FUNCTIONS, "tools[0].function.parameters/a", "functions[0].parameters/a"),
         (FUNCTIONS, "tools", "functions"),
         (FUNCTIONS, "tool_choice.function_name", "function_call.name"),
+        (ALLOWED, "tools[0].function.name", "tools[1].function.name"),
+        (ALLOWED, "tools[1].function.parameters/a", "tools[2].function.parameters/a"),
+        (ALLOWED, "tools", "tools"),
+        (ALLOWED, "messages[3].content_parts[1]", "messages[3].content[1]"),
         ({}, "tools[0].function.name", "tools[0].function.name"),
         ({}, "tools", "tools"),
         ({}, "tool_choice.function_name", "tool_choice.function.name"),

@@ -373,3 +373,18 @@ def test_a_function_s_answer_is_to_the_last_call_of_it():
     ids = [call.id for message in messages for call in message.tool_calls]
     assert len(set(ids)) == 4
     assert [message.tool_call_id for message in messages if message.tool_call_id] == [ids[2], ids[3], ids[2]]
+
+
+def test_of_the_tools_those_are_told_that_are_allowed():
+    tools = [{"type": "function", "function": {"name": name, "parameters": {}}} for name in "fgh"]
+    named = [{"type": "function", "function": {"name": name}} for name in "hf"]
+    for mode, expected in (
+        ("auto", chat_pb2.ToolChoice.MODE_AUTO),
+        ("required", chat_pb2.ToolChoice.MODE_REQUIRED),
+    ):
+        choice = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": named}}
+        request = translate(tools=tools, tool_choice=choice)
+        assert [tool.function.name for tool in request.tools] == ["f", "h"]
+        assert request.tool_choice.mode == expected
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}
+    assert not translate(tools=tools, tool_choice=choice).tools

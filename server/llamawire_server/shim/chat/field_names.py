@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from llamawire_server.shim.chat.allowed_tools import allowed_tools, callable_tools
 from llamawire_server.shim.chat.functions import uses_functions
 from llamawire_server.shim.chat.request_schema import ChatCompletionRequest
 
 _Renaming = tuple[re.Pattern[str], str, Callable[[ChatCompletionRequest], bool]]
+
+_TOOL = re.compile(r"^tools\[(\d+)]")
 
 
 def _always(_request: ChatCompletionRequest) -> bool:
@@ -37,6 +40,9 @@ def renaming(request: ChatCompletionRequest) -> Callable[[str], str]:
 
 
 def _rename(name: str, request: ChatCompletionRequest) -> str:
+    if allowed_tools(request) is not None and (found := _TOOL.match(name)):
+        # The gRPC request has the allowed ones alone.
+        name = f"tools[{callable_tools(request)[int(found[1])]}]{name[found.end() :]}"
     for pattern, replacement, applies in _RENAMINGS:
         if applies(request) and pattern.search(name):
             return pattern.sub(replacement, name)

@@ -181,9 +181,28 @@ class NamedToolChoice(RequestModel):
     function: FunctionName
 
 
+class AllowedTools(RequestModel):
+    """Those of the tools that may be called, and whether one of them must be."""
+
+    mode: Literal["auto", "required"]
+    tools: List[NamedToolChoice]
+    """Their names. The model is told of these tools alone."""
+
+
+class AllowedToolsChoice(RequestModel):
+    """A choice among some of the tools."""
+
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedTools
+
+
+ToolChoiceObject = Annotated[
+    Annotated[NamedToolChoice, Tag("|function")] | Annotated[AllowedToolsChoice, Tag("|allowed_tools")],
+    Discriminator(tag_of_type_field),
+]
 ToolChoice = Annotated[
     Annotated[Literal["none", "auto", "required"], Tag("|string")]
-    | Annotated[NamedToolChoice, Tag("|object")],
+    | Annotated[ToolChoiceObject, Tag("|object")],
     Discriminator(tag_of_json_type),
 ]
 FunctionChoice = Annotated[

@@ -11,6 +11,7 @@ from llamawire.v1 import chat_pb2
 from llamawire_server.errors import invalid_field
 from llamawire_server.shim.chat import functions
 from llamawire_server.shim.chat import request_schema as openai
+from llamawire_server.shim.chat.allowed_tools import callable_tools, check_allowed_tools
 
 # Fields that have the same name and type on both sides.
 _SAME = (
@@ -46,6 +47,7 @@ def to_chat_request(request: openai.ChatCompletionRequest) -> chat_pb2.ChatCompl
     Raises ServiceError (INVALID) where a field can't be carried over, or two fields contradict each other.
     """
     functions.check_one_form(request)
+    check_allowed_tools(request)
     same = {name: value for name in _SAME if (value := getattr(request, name)) is not None}
     message = chat_pb2.ChatCompletionRequest(model=request.model, user=request.user or "", **same)
     answered = functions.answered_call_ids(request.messages)
@@ -150,16 +152,18 @@ def _function_call(call: openai.FunctionCall) -> chat_pb2.FunctionCall:
 
 
 def _carry_tools(request: openai.ChatCompletionRequest, message: chat_pb2.ChatCompletionRequest) -> None:
-    for index, tool in enumerate(request.tools or ()):
-        message.tools.add(function=_function(tool.function, f"tools[{index}].function"))
+    tools = request.tools or []
+    for index in callable_tools(request):
+        message.tools.add(function=_function(tools[index].function, f"tools[{index}].function"))
     for index, function in enumerate(request.functions or ()):
         message.tools.add(function=_function(function, f"functions[{index}]"))
     if request.functions is not None:
         message.parallel_tool_calls = False
     choice = request.tool_choice
-    if isinstance(choice, str):
-        message.tool_choice.mode = chat_pb2.ToolChoice.Mode.Value(f"MODE_{choice.upper()}")
-    elif choice is not None:
+    mode = choice.allowed_tools.mode if isinstance(choice, openai.AllowedToolsChoice) else choice
+    if isinstance(mode, str):
+        message.tool_choice.mode = chat_pb2.ToolChoice.Mode.Value(f"MODE_{mode.upper()}")
+    elif isinstance(choice, openai.NamedToolChoice):
         message.tool_choice.function_name = choice.function.name
     elif request.function_call is not None:
         message.tool_choice.CopyFrom(functions.tool_choice(request.function_call))
