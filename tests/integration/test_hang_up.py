@@ -47,6 +47,7 @@ def test_while_a_whole_answer_is_generated(idle: RunningServer, way: str) -> Non
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 def test_before_the_prompt_is_done(idle: RunningServer, stream: bool) -> None:
+    """Failure 4 of other servers: a caller hangs up, and the server goes on with its prompt."""
     with RawCaller(idle.http_address, {**LONG_PROMPT, "stream": stream}) as caller:
         wait_until(lambda: idle.model().active_requests == 1)
         caller.close()

@@ -83,6 +83,7 @@ def answers(server: RunningServer) -> list[str]:
 
 
 def test_company_and_what_is_kept_change_nothing(server: RunningServer, answers: list[str]) -> None:
+    """Failure 2 of other servers: a request gets another's text after a cache or a slot was used again."""
     for model in ("keeping", "forgetful"):
         with ThreadPoolExecutor(len(QUESTIONS) * 2) as pool:
             together = list(pool.map(lambda question: ask(server, question, model=model), QUESTIONS * 2))  # noqa: B023

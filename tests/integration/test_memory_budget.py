@@ -83,6 +83,7 @@ def keep_busy(server: RunningServer, model: str, num_tokens: int = 60) -> grpc.C
 
 
 def test_a_busy_model_finishes_before_it_makes_room(tight: RunningServer) -> None:
+    """Failure 1 of other servers: what is in use is evicted."""
     running = keep_busy(tight, "one")
     with frozen(*tight.worker_pids()):
         request = ask("Hello!", model="two", max_tokens=2)

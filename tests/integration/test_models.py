@@ -10,7 +10,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from callers import wait_until
+from callers import http_client, wait_until
 from google.protobuf import duration_pb2
 from servers import RunningServer, StartServer, ask, endless, failure_of, launch, reason_of, retry_seconds_of
 from tiny_model import write_tiny_model
@@ -60,6 +60,7 @@ models:
 def test_a_crowd_that_asks_by_all_names_of_a_cold_model_loads_it_once(
     start_server: StartServer, model_file: Path, tmp_path: Path, document: str
 ) -> None:
+    """Failure 1 of other servers: one model that is asked for twice at once is loaded twice, or never."""
     catalog, folder = tmp_path / "models.yaml", tmp_path / "models"
     catalog.write_text(document.format(path=model_file))
     folder.mkdir()
@@ -123,11 +124,15 @@ def stop_while_loading(server: RunningServer, known: list[int]) -> int:
 
 
 def test_while_one_model_loads_another_one_answers(several: RunningServer) -> None:
+    """Failure 12 of other servers: a health check fails while a model loads."""
     known = several.worker_pids()
     waiting = several.chat.CreateChatCompletion.future(ask("Say hi.", model="other", max_tokens=1))
     frozen = stop_while_loading(several, known)
     assert several.states() == {"good": READY, "other": LOADING, "missing": UNLOADED}
     assert several.model("other").active_requests == 1, "who waits for a load waits at the model"
+    assert several.is_serving()
+    with http_client(several.http_address) as client:
+        assert [client.get(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
     answers = [answer(several, "good") for _ in range(3)]
     assert {found.timings.model_load.ToNanoseconds() for found in answers} == {0}
     assert not waiting.done()
@@ -177,6 +182,7 @@ BROKEN: dict[str, tuple[Callable[[Path, bytes], object], str]] = {
 def test_a_broken_file_is_an_error_for_its_callers_only_until_it_is_mended(
     several: RunningServer, folder: Path, tiny_model: bytes, case: str
 ) -> None:
+    """Failure 12 of other servers: a model that fails to load blocks every later load."""
     write, reason = BROKEN[case]
     name = case.replace(" ", "-")
     path = folder / f"{name}.gguf"
@@ -200,6 +206,7 @@ def test_a_broken_file_is_an_error_for_its_callers_only_until_it_is_mended(
 
 
 def test_a_request_that_makes_llama_cpp_abort_fails_alone(several: RunningServer, folder: Path) -> None:
+    """Failure 3 of other servers: an abort in one request ends all of them."""
     # It loads, and then there is no token for the letters that it is given.
     write_tiny_model(folder / "letterless.gguf", num_bytes=8)
     running = several.chat.StreamChatCompletion(ask("Write a story.", model="good", max_tokens=40))
@@ -237,6 +244,7 @@ def one_at_a_time(
 
 
 def test_models_take_turns_where_there_is_room_for_one(one_at_a_time: RunningServer) -> None:
+    """Failure 1 of other servers: two models at once are a deadlock, or one goes while it is in use."""
     server = one_at_a_time
     seen = []
     for name, away in (("good", "other"), ("other", "good"), ("good", "other")):

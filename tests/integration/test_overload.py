@@ -64,6 +64,7 @@ def short(number: int = 0, **fields: object) -> chat_pb2.ChatCompletionRequest:
 
 
 def test_a_line_of_too_many_requests_is_full(server: RunningServer) -> None:
+    """Failure 6 of other servers: the line has no end, and all wait ever longer."""
     with both_slots_taken(server):
         waiting = [server.chat.CreateChatCompletion.future(short(n)) for n in range(MOST_QUEUED_REQUESTS)]
         wait_until(lambda: server.model().active_requests == 2 + MOST_QUEUED_REQUESTS)
@@ -95,6 +96,7 @@ def test_a_line_of_too_many_tokens_is_full(server: RunningServer) -> None:
 
 
 def test_a_deadline_holds_in_line_too(server: RunningServer) -> None:
+    """Failure 6 of other servers: nobody looks at deadlines in the line."""
     with both_slots_taken(server) as running:
         # So soon that it is over before the line could be judged, or while it waits in line.
         error = failure_of(lambda: server.chat.CreateChatCompletion(short(), timeout=0.2))

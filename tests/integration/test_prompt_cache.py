@@ -143,6 +143,7 @@ def test_the_same_question_at_once_is_computed_once(server: RunningServer) -> No
 
 
 def test_eight_callers_with_one_system_prompt_compute_it_once(server: RunningServer) -> None:
+    """Failure 13 of other servers: a system prompt that all share is computed once for each slot."""
     system = "You know all about numbers, and you say what you are told to say. " * 16
 
     def say(number: int) -> usage_pb2.Usage:

@@ -123,6 +123,7 @@ def test_a_limit_cuts_and_says_so(server: RunningServer) -> None:
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 def test_a_schema_that_can_not_be_compiled_names_the_place(server: RunningServer, streamed: bool) -> None:
+    """Failure 11 of other servers: a schema that can't be compiled is ignored, and free text comes back."""
     method = server.chat.StreamChatCompletion if streamed else server.chat.CreateChatCompletion
     error = failure_of(lambda: list(method(ask(QUESTION, response_format=schema_format(BAD)))))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT

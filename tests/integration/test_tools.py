@@ -127,6 +127,7 @@ def test_each_choice_has_ids_of_its_own(server: RunningServer) -> None:
 
 
 def test_a_call_that_a_limit_cuts_says_so(server: RunningServer) -> None:
+    """Failure 8 of other servers: a call that was cut says tool_calls, and not length."""
     asked = ask(QUESTION, max_tokens=16, tools=[WEATHER], tool_choice=REQUIRED)
     (choice,) = server.chat.CreateChatCompletion(asked).choices
     assert choice.finish_reason == chat_pb2.FINISH_REASON_LENGTH
@@ -224,6 +225,7 @@ def test_the_older_functions(sdk: openai.OpenAI) -> None:
 
 
 def test_a_history_without_sense_is_refused(sdk: openai.OpenAI) -> None:
+    """Failure 8 of other servers: a malformed history is a 500."""
     called = {
         "role": "assistant",
         "tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}],

@@ -261,6 +261,7 @@ def test_a_cache_never_changes_an_answer(
     can_cut: bool,
     speculation: Guess | None,
 ) -> None:
+    """Failure 2 of other servers: a request gets another's text after a cache or a slot was used again."""
     limits = Limits(3, kv_cache_tokens, 150, 64, num_cache_slots, shelf_tokens, idle_tokens, can_cut)
     scheduler, cells = Scheduler(limits), KvCells(limits, next_token)
     beginning = [token % 5 + 1 for token in range(100)]

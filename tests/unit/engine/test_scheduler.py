@@ -63,6 +63,7 @@ def test_a_prompt_is_split_over_steps_and_decodes_from_then_on() -> None:
 
 
 def test_a_new_prompt_shares_its_steps_with_running_streams() -> None:
+    """Failure 5 of other servers: one long prompt stops every running stream."""
     scheduler, cells = start(LIMITS)
     (running,) = sequences(1, prompt=4, max_tokens=50)
     scheduler.add([running])

@@ -227,6 +227,7 @@ def test_a_constraint_that_fails_fails_its_request_alone() -> None:
 
 
 def test_a_grammar_that_fails_on_the_way_fails_its_request_alone() -> None:
+    """Failure 3 of other servers: an exception of one request's grammar ends all of them."""
     script = Script("ab")
     generations = make(script, grammars=Compiler())
     generations.start(generate(grammar=Grammar("json_object")))

@@ -65,6 +65,7 @@ def test_a_stop_string_ends_the_choice_and_is_not_shown() -> None:
 
 
 def test_text_held_for_a_stop_string_is_not_lost_at_the_limit() -> None:
+    """Failure 9 of other servers: at max_tokens, what was held back for a stop string is lost."""
     generations = make(Script("ab<st"))
     generations.start(generate(stops=["<stop>"], max_tokens=5))
     events = run(generations)

@@ -65,6 +65,7 @@ def test_what_leaves_no_doubt_is_a_call(text: str, calls: list[tuple[str, str]])
     ],
 )
 def test_what_can_not_be_parsed_is_content_whole(text: str) -> None:
+    """Failure 8 of other servers: a call that can't be parsed is a 500."""
     answer = read(HERMES, [in_marker(text)])
     assert answer.calls == ()
     assert answer.content == in_marker(text)
