@@ -1,4 +1,4 @@
-"""For each field of OpenAI's chat request, two requests that differ in it alone.
+"""For each field of OpenAI's requests, two requests that differ in it alone.
 
 Of a field that is refused the first one is enough.
 """
@@ -290,8 +290,38 @@ REFUSED: dict[str, Fields] = {
 """A field within one of these is refused with it."""
 
 
+COMPLETION_BASE: Fields = {"model": "m", "prompt": "Once", "seed": 1}
+
+COMPLETION_PROBES: dict[str, Probe] = {
+    "prompt": ({"prompt": "a"}, {"prompt": "b"}),
+    "suffix": ({"suffix": "end"}, {}),
+    "echo": ({"echo": True}, {}),
+    "best_of": ({"best_of": 2}, {}),
+    "logprobs": ({"logprobs": 2}, {}),
+} | {
+    name: PROBES[name]
+    for name in (
+        "model",
+        "max_tokens",
+        "n",
+        "stop",
+        "stream",
+        "stream_options",
+        "stream_options.include_usage",
+        "stream_options.include_obfuscation",
+        "temperature",
+        "top_p",
+        "frequency_penalty",
+        "presence_penalty",
+        "logit_bias",
+        "seed",
+        "user",
+    )
+}
+
+
 def probe_of(path: str) -> Probe:
-    """The two requests for a field. Raises KeyError where nobody has thought of any."""
+    """The two chat requests for a field. Raises KeyError where nobody has thought of any."""
     if path in PROBES:
         return PROBES[path]
     outer = [place for place in REFUSED if path.startswith(place)]
