@@ -30,6 +30,9 @@ REASONING_FORMATS = (
 )
 """What `reasoning_format` may be. Beside auto, it is the names of the styles that `chat.channels` has."""
 
+POOLINGS = ("mean", "cls", "last")
+"""What `pooling` may be."""
+
 
 @dataclass(frozen=True)
 class SamplingDefaults:
@@ -105,6 +108,10 @@ class ModelSettings:
     reasoning_format: str | None = None
     """How the model marks its reasoning: a style of docs/reasoning.md, none, or auto. None: auto, as the chat
     template says."""
+
+    pooling: str | None = None
+    """What of an input's tokens makes its embedding: mean, cls (the first one) or last. None: as the GGUF says, and
+    the mean where it says nothing."""
 
     keep_alive: float | None = None
     """Seconds that the model stays loaded when idle. None: for ever; 0: not at all; negative: for ever."""

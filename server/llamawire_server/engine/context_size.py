@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llamawire_server.config import ModelSettings
+from llamawire_server.engine.embedding.job import EmbeddingLimits
 from llamawire_server.engine.step import Limits
 
 # Contexts grow with what a model was trained on, memory does not: longer ones are asked for by name.
@@ -29,17 +30,22 @@ def context_limits(
     *,
     is_recurrent: bool = False,
     is_windowed: bool = False,
+    is_encoder: bool = False,
 ) -> Limits:
     """What a context made by `settings` allows.
 
     training_context_length: tokens; 0 where the model doesn't say. is_recurrent: whether some layers remember all
     of a sequence's tokens together. is_windowed: whether some see a sliding window of the last tokens only: llama.cpp
     fills the cells of those that a sequence's window has left behind, so that there is no going back to where they
-    mattered.
+    mattered. is_encoder: whether all tokens see each other: nothing is kept of any, and none has a place beyond those
+    that the model was trained on.
     """
     can_cut = not is_recurrent and not is_windowed
     trained = training_context_length or MAX_DEFAULT_CONTEXT_LENGTH
     context_length = settings.context_length or min(trained, MAX_DEFAULT_CONTEXT_LENGTH)
+    if is_encoder:
+        length = min(context_length, trained)
+        return Limits(settings.parallel, length, length, max(BATCH_TOKENS, settings.parallel), can_cut=False)
     kv_cache_tokens = settings.kv_cache_tokens or context_length * min(DEFAULT_CONTEXTS, settings.parallel)
     # What a recurrent layer keeps of a sequence may be as large as thousands of tokens of another model.
     num_cache_slots = settings.parallel if is_recurrent else CACHE_SLOTS
@@ -58,6 +64,25 @@ def context_limits(
         kv_cache_tokens=max(kv_cache_tokens, context_length),
         context_length=context_length,
         batch_tokens=max(BATCH_TOKENS, settings.parallel),
+    )
+
+
+# Of models that generate, llama.cpp computes the logits of every token that it embeds, and keeps them all.
+EMBEDDING_BATCH_TOKENS = 256
+EMBEDDING_BATCH_INPUTS = 64
+
+# Each has a state of its own there, which may be as large as thousands of tokens of another model.
+RECURRENT_BATCH_INPUTS = 4
+
+
+def embedding_limits(context_length: int, *, is_encoder: bool, is_recurrent: bool) -> EmbeddingLimits:
+    """What a context for embeddings allows. context_length: the most tokens of an input."""
+    return EmbeddingLimits(
+        context_length=context_length,
+        # Beyond, an encoder mostly computes how little the inputs of a batch have to do with each other.
+        batch_tokens=BATCH_TOKENS if is_encoder else EMBEDDING_BATCH_TOKENS,
+        batch_inputs=RECURRENT_BATCH_INPUTS if is_recurrent else EMBEDDING_BATCH_INPUTS,
+        takes_parts=not is_encoder,
     )
 
 

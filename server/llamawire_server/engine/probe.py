@@ -46,8 +46,9 @@ def load_library() -> Any:
     return llama_cpp
 
 
-def decode(llama_cpp: Any, model_path: Path) -> str:
-    """The model's greedy continuation of the prompt. Raises ProbeError."""
+def decode(llama_cpp: Any, model_path: Path) -> tuple[int, str]:
+    """How many tokens were computed, and the model's greedy continuation of the prompt; of an encoder, which has
+    none, what became of the prompt. Raises ProbeError."""
     import numpy as np
 
     model = llama_cpp.llama_model_load_from_file(
@@ -71,6 +72,10 @@ def decode(llama_cpp: Any, model_path: Path) -> str:
     )
     if num_tokens < 1:
         raise ProbeError("tokenize", "the model's vocabulary gives no tokens for plain text")
+    is_encoder = not (llama_cpp.llama_get_memory(context) and llama_cpp.llama_get_causal_attn(context))
+    if is_encoder:
+        llama_cpp.llama_free(context)
+        return num_tokens, _embed(llama_cpp, model, parameters, prompt, num_tokens)
 
     # The prompt goes in as one batch, the answer token by token: llama.cpp computes the two differently.
     batch, size = prompt, num_tokens
@@ -90,7 +95,29 @@ def decode(llama_cpp: Any, model_path: Path) -> str:
         length = llama_cpp.llama_token_to_piece(vocabulary, token, piece, len(piece), 0, True)
         answer += piece.raw[: max(0, length)]
         batch, size = (llama_cpp.llama_token * 1)(token), 1
-    return answer.decode("utf-8", "replace")
+    return NUM_TOKENS, answer.decode("utf-8", "replace")
+
+
+def _embed(llama_cpp: Any, model: Any, parameters: Any, prompt: Any, num_tokens: int) -> str:
+    """Compute the prompt's vectors. Raises ProbeError."""
+    import numpy as np
+
+    parameters.embeddings = True
+    parameters.pooling_type = llama_cpp.LLAMA_POOLING_TYPE_NONE
+    context = llama_cpp.llama_init_from_model(model, parameters)
+    if not context:
+        raise ProbeError("context", "llama.cpp could not create a context for embeddings")
+    compute = llama_cpp.llama_decode if llama_cpp.llama_model_has_decoder(model) else llama_cpp.llama_encode
+    status = compute(context, llama_cpp.llama_batch_get_one(prompt, num_tokens))
+    if status != 0:
+        raise ProbeError("decode", f"llama.cpp gave {status}")
+    pointer = llama_cpp.llama_get_embeddings(context)
+    if not pointer:
+        raise ProbeError("decode", "the model gives no embeddings")
+    width = llama_cpp.llama_model_n_embd_out(model)
+    if not np.isfinite(np.ctypeslib.as_array(pointer, (num_tokens, width))).all():
+        raise ProbeError("logits", "the embeddings are not finite")
+    return f"vectors of {width} numbers"
 
 
 def main() -> int:
@@ -105,8 +132,8 @@ def main() -> int:
         llama_cpp.llama_backend_init()
         tell("library", system_info=llama_cpp.llama_print_system_info().decode("utf-8", "replace"))
         start = time.monotonic()
-        text = decode(llama_cpp, arguments.model)
-        tell("decoded", num_tokens=NUM_TOKENS, text=text, seconds=round(time.monotonic() - start, 3))
+        num_tokens, text = decode(llama_cpp, arguments.model)
+        tell("decoded", num_tokens=num_tokens, text=text, seconds=round(time.monotonic() - start, 3))
     except ProbeError as error:
         tell("failed", stage=error.stage, detail=str(error))
         return 1

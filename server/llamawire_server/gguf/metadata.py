@@ -19,6 +19,9 @@ from llamawire_server.gguf.types import FILE_TYPE_GUESSED, FILE_TYPES
 
 __all__ = ["GGUFError", "GGUFMetadata", "read_gguf"]
 
+# Those whose tokens see each other, though their files don't say so.
+_ENCODERS = frozenset({"dream", "gemma-embedding", "llada", "llada-moe", "rnd1", "t5encoder"})
+
 
 @dataclass(frozen=True)
 class GGUFMetadata:
@@ -59,6 +62,12 @@ class GGUFMetadata:
 
     shape: ModelShape = field(default_factory=ModelShape)
 
+    is_encoder: bool = False
+    """Whether each token sees those that follow it: such a model embeds texts, and can't generate."""
+
+    pooling_type: int | None = None
+    """What of its tokens makes a text's vector, by llama.h's enum llama_pooling_type. None: the file doesn't say."""
+
     @property
     def has_chat_template(self) -> bool:
         """Whether the file has a chat template of its own."""
@@ -91,7 +100,15 @@ def read_gguf(path: Path) -> GGUFMetadata:
         modified_ns=max(part.modified_ns for part in parts),
         weights_bytes=sum(part.data_bytes for part in parts),
         shape=read_shape(parts, architecture),
+        is_encoder=architecture in _ENCODERS or not first.size(f"{architecture}.attention.causal", 1),
+        pooling_type=_number(first, f"{architecture}.pooling_type"),
     )
+
+
+def _number(header: Header, key: str) -> int | None:
+    """A number; None where there is none."""
+    numbers = header.sizes(key)
+    return numbers[0] if numbers else None
 
 
 def _read_other_parts(first: Header) -> list[Header]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from llamawire_server.config import REASONING_FORMATS, ModelSettings, SamplingDefaults
+from llamawire_server.config import POOLINGS, REASONING_FORMATS, ModelSettings, SamplingDefaults
 from llamawire_server.yaml_document import Field, Value
 from llamawire_server.yaml_table import Table, boolean, closest, integer, number
 
@@ -43,14 +43,17 @@ def _read_template(value: Value) -> str:
         raise value.error(f"names a file that is not text in UTF-8: {path}") from None
 
 
-def _read_reasoning_format(value: Value) -> str:
-    name = value.text().strip().lower()
-    if name not in REASONING_FORMATS:
-        *others, last = REASONING_FORMATS
-        near = closest(name, REASONING_FORMATS)
-        hint = f"; did you mean '{near}'?" if near else ""
-        raise value.error(f"must be {', '.join(others)} or {last}, not '{name[:_MOST_SHOWN]}'{hint}")
-    return name
+def _one_of(names: Sequence[str]) -> Callable[[Value], str]:
+    def read(value: Value) -> str:
+        name = value.text().strip().lower()
+        if name not in names:
+            *others, last = names
+            near = closest(name, names)
+            hint = f"; did you mean '{near}'?" if near else ""
+            raise value.error(f"must be {', '.join(others)} or {last}, not '{name[:_MOST_SHOWN]}'{hint}")
+        return name
+
+    return read
 
 
 def _read_defaults(value: Value) -> SamplingDefaults:
@@ -82,7 +85,8 @@ _SETTINGS = Table(
         "threads": integer(1, 4096),
         "gpu_layers": integer(-1),
         "chat_template": _read_template,
-        "reasoning_format": _read_reasoning_format,
+        "reasoning_format": _one_of(REASONING_FORMATS),
+        "pooling": _one_of(POOLINGS),
         "keep_alive": lambda value: value.number(wanted="a number of seconds"),
         "pinned": boolean,
         "preload": boolean,

@@ -33,7 +33,8 @@ def estimate_memory(
 ) -> int:
     """Bytes of main memory that a worker with this model holds when it is busy.
 
-    All of it is taken to be in main memory: what a GPU would take of it is known only once the model is loaded.
+    All of it is taken to be in main memory: what a GPU would take of it is known only once the model is loaded. What
+    a model that generates takes for embeddings is not part of it: room for them is made when the first are asked for.
     draft: of the model that guesses for this one.
     """
     limits = context_limits(
@@ -41,7 +42,11 @@ def estimate_memory(
         metadata.training_context_length,
         is_recurrent=metadata.shape.state_elements > 0,
         is_windowed=metadata.shape.num_windowed_masks > 0,
+        is_encoder=metadata.is_encoder,
     )
+    if metadata.is_encoder:  # it keeps nothing of what it computed
+        shape = dataclasses.replace(metadata.shape, cache_elements=0, state_elements=0)
+        metadata = dataclasses.replace(metadata, shape=shape)
     total_bytes = _PROCESS_BYTES + _model_bytes(metadata, limits)
     if draft is not None and limits.can_cut:
         total_bytes += _model_bytes(draft, dataclasses.replace(limits, num_cache_slots=0, shelf_tokens=0))

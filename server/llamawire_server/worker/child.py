@@ -37,6 +37,7 @@ from llamawire_server.garbage import keep_what_is_there
 from llamawire_server.machine import resident_bytes
 from llamawire_server.worker.answer_plans import AnswerPlans
 from llamawire_server.worker.desk import Desk
+from llamawire_server.worker.embedding_setup import load_encoder, set_up_embeddings
 from llamawire_server.worker.generations import Generations
 from llamawire_server.worker.messages import Loaded, LoadFailed, Loading, Request, WorkerSetup
 from llamawire_server.worker.outbox import Outbox
@@ -53,6 +54,8 @@ def load(setup: WorkerSetup, outbox: Outbox) -> Desk:
     settings = setup.settings
     engine_log = EngineLog(_log_line)
     loaded = LoadedModel(Path(setup.path), settings, engine_log, LoadProgress(outbox))
+    if loaded.is_encoder:
+        return load_encoder(loaded, settings, outbox)
     draft_model = load_draft_model(settings.draft_model, loaded, settings.gpu_layers, engine_log)
     runner = LlamaRunner(loaded, draft_model)
     template = _compile_template(setup.chat_template, runner.vocabulary)
@@ -78,6 +81,9 @@ def load(setup: WorkerSetup, outbox: Outbox) -> Desk:
         max_queued_tokens=settings.max_queued_tokens,
         looks_back=settings.prompt_lookup,
     )
+    embeddings = set_up_embeddings(
+        loaded, settings, runner.vocabulary, is_shared=lambda: generations.has_work
+    )
     memory_bytes = resident_bytes()
     outbox.put(
         Loaded(
@@ -90,6 +96,7 @@ def load(setup: WorkerSetup, outbox: Outbox) -> Desk:
             memory_bytes=memory_bytes,
             token_seconds=loaded.token_seconds,
             has_chat_template=template is not None,
+            embedding_length=embeddings.width,
         )
     )
     return Desk(
@@ -97,6 +104,7 @@ def load(setup: WorkerSetup, outbox: Outbox) -> Desk:
         prompts,
         generations,
         outbox,
+        embeddings=embeddings.work,
         context_length=runner.limits.context_length,
         memory_bytes=memory_bytes,
     )

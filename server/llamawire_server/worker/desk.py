@@ -10,11 +10,11 @@ from typing import Protocol
 import msgspec
 
 from llamawire_server.machine import resident_bytes
-from llamawire_server.worker.generations import Generations
 from llamawire_server.worker.intake import Intake, Question
 from llamawire_server.worker.messages import (
     Cancel,
     Detokenize,
+    Embed,
     Event,
     Events,
     Failed,
@@ -49,6 +49,31 @@ class Tokenizer(Vocabulary, Protocol):
     def detokenize(self, tokens: Sequence[int], *, unparse_special: bool) -> str: ...
 
 
+class Work(Protocol):
+    """Requests of one kind that take steps: see `Generations`, `Embeddings`."""
+
+    @property
+    def has_work(self) -> bool: ...
+
+    def cancel(self, request_id: int) -> None: ...
+
+    def schedule(self) -> list[Event]: ...
+
+    def run(self) -> list[Event]: ...
+
+
+class GenerationWork(Work, Protocol):
+    """Answers that are generated."""
+
+    def start(self, request: Generate) -> None: ...
+
+
+class EmbeddingWork(Work, Protocol):
+    """Texts that become vectors."""
+
+    def start(self, request: Embed) -> list[Event]: ...
+
+
 class Desk:
     """The requests of one loaded model, from the socket and back to it."""
 
@@ -56,9 +81,10 @@ class Desk:
         self,
         vocabulary: Tokenizer,
         prompts: PromptBuilder,
-        generations: Generations,
+        generations: GenerationWork,
         outbox: Outbox,
         *,
+        embeddings: EmbeddingWork,
         context_length: int,
         memory_bytes: int,
         clock: Callable[[], float] = time.perf_counter,
@@ -67,6 +93,9 @@ class Desk:
         self._vocabulary = vocabulary
         self._prompts = prompts
         self._generations = generations
+        self._embeddings = embeddings
+        # In each turn of the desk each of them takes a step: none stops the other for longer than that.
+        self._works: tuple[Work, ...] = (generations, embeddings)
         self._outbox = outbox
         self._intake = Intake(clock)
         self._context_length = context_length
@@ -84,19 +113,24 @@ class Desk:
         Raises ConnectionClosedError where the other side has closed.
         """
         self._outbox.flush()
-        is_idle = not (self._generations.has_work or self._intake)
+        is_idle = not (self._has_work or self._intake)
         if is_idle and not self._outbox.is_empty:
             self._outbox.wait()
             is_idle = False
         self._receive(inbox, wait=is_idle)
         events = self._take_in()
-        if self._generations.has_work:
-            # Whatever a step does to this process, it is known whom it was for.
-            events += self._generations.schedule()
-            self._tell(events)
-            events = self._generations.run()
+        for work in self._works:
+            if work.has_work:
+                # Whatever a step does to this process, it is known whom it was for.
+                events += work.schedule()
+                self._tell(events)
+                events = work.run()
         self._tell(events)
         self._tell_memory()
+
+    @property
+    def _has_work(self) -> bool:
+        return any(work.has_work for work in self._works)
 
     def _receive(self, inbox: Inbox[Request], *, wait: bool) -> None:
         """All that has come: a cancel may be behind many requests."""
@@ -106,13 +140,14 @@ class Desk:
                 if not isinstance(request, Cancel):
                     self._intake.add(request)
                 elif not self._intake.cancel(request.request_id):
-                    self._generations.cancel(request.request_id)
+                    for work in self._works:
+                        work.cancel(request.request_id)
             requests = inbox.receive(wait=False)
 
     def _take_in(self) -> list[Event]:
         """A round of requests; gives what is to be said of them, and of those that it left."""
         events: list[Event] = []
-        for request, was_held in self._intake.round(lambda: self._generations.has_work):
+        for request, was_held in self._intake.round(lambda: self._has_work):
             if was_held:
                 # Whatever its prompt does to this process, it is known whose it was.
                 self._send(Events([*events, Opened(request.request_id)]))
@@ -155,6 +190,8 @@ class Desk:
         if isinstance(request, Generate):
             self._generations.start(request)
             return [Taken(request.request_id)]
+        if isinstance(request, Embed):
+            return self._embeddings.start(request)
         if isinstance(request, Tokenize):
             tokens = self._vocabulary.tokenize(
                 request.text, add_special=request.add_special, parse_special=request.parse_special

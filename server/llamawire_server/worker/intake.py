@@ -7,12 +7,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from llamawire_server.worker.messages import CountTokens, Detokenize, Generate, RenderPrompt, Tokenize
+from llamawire_server.worker.messages import CountTokens, Detokenize, Embed, Generate, RenderPrompt, Tokenize
 
 # Making prompts takes no more than about this time between two steps, in seconds: running streams wait for it.
 ROUND_SECONDS = 0.02
 
-Question: TypeAlias = "Generate | Tokenize | Detokenize | CountTokens | RenderPrompt"
+Question: TypeAlias = "Generate | Embed | Tokenize | Detokenize | CountTokens | RenderPrompt"
 """All that is asked of a worker; a `Cancel` waits for nothing."""
 
 

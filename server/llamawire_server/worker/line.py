@@ -39,7 +39,7 @@ class Line:
                 "QUEUE_FULL",
                 f"prompts of {queue.num_waiting_tokens} tokens wait for the model already; "
                 f"at most {self._max_queued_tokens} may",
-                retry_seconds=_between(self._wait_seconds(queue)),
+                retry_seconds=between(self._wait_seconds(queue)),
             )
         if deadline is None:
             return
@@ -51,7 +51,7 @@ class Line:
                 "BUSY",
                 "DEADLINE_UNREACHABLE",
                 f"an answer would begin in about {needed_seconds:.1f} s; the deadline is in {left_seconds:.1f} s",
-                retry_seconds=_between(needed_seconds - left_seconds),
+                retry_seconds=between(needed_seconds - left_seconds),
             )
 
     def _wait_seconds(self, queue: Queue) -> float:
@@ -62,5 +62,6 @@ class Line:
         return num_ahead * self._served_seconds / self._num_slots
 
 
-def _between(seconds: float) -> float:
+def between(seconds: float) -> float:
+    """A time to come back after, in seconds, that is neither too short nor too long."""
     return min(max(seconds, _SHORTEST_RETRY_SECONDS), _LONGEST_RETRY_SECONDS)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from llamawire_server.worker.event_queue import EventQueue
-from llamawire_server.worker.messages import Event, TextDelta
+from llamawire_server.worker.messages import Event, TextDelta, Vectors
 
 
 def is_last(event: Event) -> bool:
     """Whether nothing follows the event in its request."""
-    return not isinstance(event, TextDelta)
+    return event.is_last if isinstance(event, Vectors) else not isinstance(event, TextDelta)
 
 
 class Mailbox:

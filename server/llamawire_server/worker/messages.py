@@ -14,6 +14,9 @@ from llamawire_server.chat.tools import CallDelta
 from llamawire_server.config import ModelSettings
 from llamawire_server.engine.sequence import SamplingParameters
 
+# Tokens of all inputs of a request for embeddings together, as OpenAI's API has it.
+MAX_EMBEDDING_TOKENS = 300_000
+
 
 class ChatPrompt(msgspec.Struct, frozen=True, tag=True):
     """A conversation, for the model's chat template."""
@@ -164,7 +167,31 @@ class RenderPrompt(msgspec.Struct, frozen=True, tag=True):
     prompt: ChatPrompt
 
 
-Request = Generate | Cancel | Tokenize | Detokenize | CountTokens | RenderPrompt
+class Embed(msgspec.Struct, frozen=True, tag=True):
+    """Turn texts into vectors; answered by `Vectors`."""
+
+    request_id: int
+    arrived: float
+    """As that of `Generate`."""
+
+    inputs: list[str | list[int]]
+    """Texts, or their tokens."""
+
+    dimensions: int | None = None
+    """How many numbers of each vector are wanted; None: all."""
+
+    priority: int = 0
+    deadline: float | None = None
+    """Both as those of `Generate`."""
+
+    num_done: int = 0
+    """Inputs whose vectors were sent by a worker that died."""
+
+    was_taken: bool = False
+    """Whether a worker let it line up already."""
+
+
+Request = Generate | Cancel | Tokenize | Detokenize | CountTokens | RenderPrompt | Embed
 
 
 # From the worker to the server.
@@ -192,6 +219,13 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     """How long it computes a token by itself."""
 
     has_chat_template: bool
+
+    embedding_length: int = 0
+    """How many numbers a vector of a text has; 0 where the model gives none."""
+
+    whole_input_tokens: int = 0
+    """The most tokens that it has to compute in one step, where it is an encoder; 0: its steps are as short as they
+    should be."""
 
 
 class LoadFailed(msgspec.Struct, frozen=True, tag=True):
@@ -340,8 +374,32 @@ class RenderedPrompt(msgspec.Struct, frozen=True, tag=True):
     """What is computed: those of the text, and what the model wants before them."""
 
 
+class Vectors(msgspec.Struct, frozen=True, tag=True):
+    """The vectors of the next inputs of an `Embed`, in their order."""
+
+    request_id: int
+    vectors: list[bytes]
+    """Each packed little-endian float32, of length 1."""
+
+    num_tokens: int
+    """Of these inputs."""
+
+    is_last: bool
+    """Whether they are the last ones."""
+
+
 Event = (
-    Taken | Opened | Started | TextDelta | Completed | Failed | Tokens | Text | TokenCount | RenderedPrompt
+    Taken
+    | Opened
+    | Started
+    | TextDelta
+    | Completed
+    | Failed
+    | Tokens
+    | Text
+    | TokenCount
+    | RenderedPrompt
+    | Vectors
 )
 
 

@@ -229,7 +229,8 @@ class Supervisor:
         began = asyncio.get_running_loop().time()
         self._send_what_may_go()
         hang_seconds = self._launch.policy.hang_seconds
-        watch = StepWatch(hang_seconds, process.facts.token_seconds, self._has_work)
+        facts = process.facts
+        watch = StepWatch(hang_seconds, facts.token_seconds, self._has_work, facts.whole_input_tokens)
         death = await process.deliver(self._take, self._note_memory, watch)
         self._process = None
         self._pauses.note_life(asyncio.get_running_loop().time() - began)

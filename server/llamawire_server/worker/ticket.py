@@ -12,6 +12,7 @@ from llamawire_server.worker.death import Death
 from llamawire_server.worker.mailbox import Mailbox, is_last
 from llamawire_server.worker.messages import (
     ChoiceProgress,
+    Embed,
     Event,
     Generate,
     Opened,
@@ -20,6 +21,7 @@ from llamawire_server.worker.messages import (
     Started,
     Taken,
     TextDelta,
+    Vectors,
 )
 
 # A request that was there at deaths that weigh so much, and got nowhere in between, may be their cause. Two faults
@@ -59,6 +61,7 @@ class Ticket:
         self.is_answered = False
         """Whether its last event has come, if its caller has not read it yet."""
         self._choices: dict[int, Choice] = {}
+        self._num_vectors = 0
         self._started: float | None = None
         self._first_token: float | None = None
 
@@ -100,6 +103,8 @@ class Ticket:
             choice.finish_reason = event.finish_reason
             if not event.has_news:
                 return
+        elif isinstance(event, Vectors):
+            self._num_vectors += len(event.vectors)
         self.mailbox.put(event)
 
     def note_death(self, death: Death) -> None:
@@ -112,6 +117,8 @@ class Ticket:
 
     def message(self) -> Request:
         """What to send to a worker, for it to begin or to go on."""
+        if isinstance(self.request, Embed):
+            return msgspec.structs.replace(self.request, num_done=self._num_vectors, was_taken=self.was_taken)
         if not isinstance(self.request, Generate) or not self.was_taken:
             return self.request
         choices = [self._choices.get(index, Choice()) for index in range(self.request.num_choices)]

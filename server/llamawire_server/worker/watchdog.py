@@ -23,8 +23,15 @@ STEP_TOKENS = 64
 class StepWatch:
     """Watches a worker that answers requests: while it has work, it says something now and then."""
 
-    def __init__(self, hang_seconds: float, token_seconds: float, has_work: Callable[[], bool]) -> None:
-        """token_seconds: how long the worker computes a token by itself."""
+    def __init__(
+        self,
+        hang_seconds: float,
+        token_seconds: float,
+        has_work: Callable[[], bool],
+        step_tokens: int = 0,
+    ) -> None:
+        """token_seconds: how long the worker computes a token by itself. step_tokens: how many a step may have to
+        compute, where that is more than other workers' steps do."""
         self.finding: Death | None = None
         """Of a worker that was found hanging."""
         self._hang_seconds = hang_seconds
@@ -32,7 +39,7 @@ class StepWatch:
         self._num_silent_looks = 0
         # In looks, as everything that is compared with it.
         self._longest_silence = 0.0
-        step_seconds = STEP_TOKENS * token_seconds
+        step_seconds = max(STEP_TOKENS, step_tokens) * token_seconds
         self._allowed_silence = LOOKS * max(1.0, LONGEST_STEPS * step_seconds / hang_seconds)
 
     def note_life(self) -> None:

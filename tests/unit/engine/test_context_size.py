@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llamawire_server.config import ModelSettings
-from llamawire_server.engine.context_size import context_limits, idle_tokens
+from llamawire_server.engine.context_size import context_limits, embedding_limits, idle_tokens
 from llamawire_server.engine.step import Limits
 
 
@@ -51,3 +51,19 @@ def test_large_models_mind_idle_cells_less() -> None:
     assert small == 0
     assert 256 <= large <= 1024
     assert idle_tokens(num_layers=0, num_heads=0, token_seconds=0.0) == 0
+
+
+def test_an_encoder_s_context_is_no_longer_than_its_positions() -> None:
+    limits = context_limits(ModelSettings(context_length=4096), 512, is_encoder=True)
+    assert limits == Limits(8, 512, 512, 512, can_cut=False)
+    assert context_limits(ModelSettings(context_length=100), 512, is_encoder=True).context_length == 100
+    assert context_limits(ModelSettings(), 32_768, is_encoder=True).context_length == 8192
+
+
+def test_only_encoders_take_inputs_whole() -> None:
+    encoder = embedding_limits(512, is_encoder=True, is_recurrent=False)
+    assert (encoder.context_length, encoder.takes_parts) == (512, False)
+    other = embedding_limits(8192, is_encoder=False, is_recurrent=False)
+    assert (other.context_length, other.takes_parts) == (8192, True)
+    recurrent = embedding_limits(8192, is_encoder=False, is_recurrent=True)
+    assert recurrent.batch_inputs < other.batch_inputs

@@ -13,6 +13,8 @@ from llamawire_server.gguf.metadata import GGUFError, read_gguf
 from llamawire_server.gguf.types import TENSOR_TYPES
 from llamawire_server.models.bundled import find_bundled_file
 
+NO, YES = (struct.pack("<I?", 7, value) for value in (False, True))
+
 
 @pytest.fixture
 def path(tmp_path):
@@ -248,3 +250,21 @@ def test_the_bundled_model():
     assert metadata.training_context_length == 8192
     assert metadata.vocabulary_size == 49152
     assert metadata.has_chat_template
+
+
+@pytest.mark.parametrize(
+    ("values", "is_encoder", "pooling_type"),
+    [
+        ({}, False, None),
+        ({"general.architecture": "bert", "bert.attention.causal": NO, "bert.pooling_type": 2}, True, 2),
+        ({"general.architecture": "qwen3", "qwen3.pooling_type": 3}, False, 3),
+        ({"general.architecture": "gemma-embedding"}, True, None),
+        ({"llama.attention.causal": YES, "llama.pooling_type": "mean"}, False, None),
+    ],
+)
+def test_whether_a_model_generates_and_how_it_embeds(path, tiny_gguf, values, is_encoder, pooling_type):
+    path.write_bytes(tiny_gguf(values).packed())
+
+    metadata = read_gguf(path)
+
+    assert (metadata.is_encoder, metadata.pooling_type) == (is_encoder, pooling_type)

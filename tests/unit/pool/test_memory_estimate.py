@@ -137,3 +137,10 @@ def test_a_header_full_of_the_same_number_is_read_and_estimated(tmp_path, tiny_g
     estimate = estimate_memory(read_gguf(path), ModelSettings())
 
     assert 256 < estimate <= 2**60
+
+
+def test_an_encoder_keeps_nothing_of_what_it_computed() -> None:
+    bert = replace(LLAMA_8B, architecture="bert", training_context_length=512, is_encoder=True)
+    longer = estimate_memory(bert, ModelSettings(kv_cache_tokens=100_000))
+    assert longer == estimate_memory(bert, ModelSettings())
+    assert longer - LLAMA_8B.weights_bytes < 300 * MEBIBYTE

@@ -30,6 +30,7 @@ from llamawire_server.worker.messages import (
 )
 from llamawire_server.worker.outbox import Outbox
 from llamawire_server.worker.prompts import RequestError
+from llamawire_server.worker.refusals import NoEmbeddings
 from llamawire_server.worker.ticket import Ticket
 from llamawire_server.worker.wire import ConnectionClosedError, Inbox, frame
 
@@ -150,6 +151,7 @@ class Office:
             nobody,
             crowd,
             Outbox(theirs),
+            embeddings=NoEmbeddings("no"),
             context_length=100,
             memory_bytes=1 << 60,
             clock=lambda: self.crowd.now,

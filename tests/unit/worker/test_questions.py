@@ -26,6 +26,7 @@ from llamawire_server.worker.messages import (
 )
 from llamawire_server.worker.outbox import Outbox
 from llamawire_server.worker.prompts import PromptBuilder
+from llamawire_server.worker.refusals import NoEmbeddings
 from llamawire_server.worker.wire import Inbox, frame
 
 CONTEXT_LENGTH = 100
@@ -56,6 +57,7 @@ def ask() -> Iterator[Ask]:
         PromptBuilder(vocabulary, template, CONTEXT_LENGTH),
         idle,
         Outbox(theirs),
+        embeddings=NoEmbeddings("no"),
         context_length=CONTEXT_LENGTH,
         memory_bytes=1 << 60,
     )

@@ -70,7 +70,7 @@ class ModelFacts:
 
 
 class LoadedModel:
-    """A model's weights, and a context over them. Lives on one thread."""
+    """A model's weights, and a context over them to generate with. Lives on one thread."""
 
     def __init__(
         self, path: Path, settings: ModelSettings, engine_log: EngineLog, progress: Callable[[float], bool]
@@ -80,14 +80,20 @@ class LoadedModel:
         Raises ModelLoadError.
         """
         self.path = path
+        self.engine_log = engine_log
         self.model = model = open_model(path, settings.gpu_layers, engine_log, progress)
         self.vocabulary = llama_cpp.llama_model_get_vocab(model)
         self.facts = self._read_facts()
         self.threads = settings.threads or usable_cores()
-        self.limits, self.context = self._create_context(settings, engine_log)
-        release_mapped_files()  # what is not needed any more; the rest comes back with the next line
+        self.is_recurrent = is_recurrent(model)
+        self.limits, self.context = self._create_context(settings)
+        """The context is None where the model is an encoder."""
+        release_mapped_files()  # what is not needed any more; the rest comes back when it is computed with
+        self.token_seconds = 0.0
+        """How long the model computes a token by itself; of an encoder its embedding context knows."""
+        if self.is_encoder:
+            return
         self.token_seconds = warm_up(self.context, self.vocabulary)
-        """How long the model computes a token by itself."""
         if self.limits.shelf_tokens:
             self.limits = dataclasses.replace(self.limits, idle_tokens=self._idle_tokens())
 
@@ -103,15 +109,33 @@ class LoadedModel:
             vocabulary_size=llama_cpp.llama_vocab_n_tokens(self.vocabulary),
         )
 
-    def _create_context(self, settings: ModelSettings, engine_log: EngineLog) -> tuple[Limits, Any]:
-        limits = context_limits(
+    @property
+    def is_encoder(self) -> bool:
+        """Whether each token sees those that follow it, so that the model embeds and can't generate."""
+        return self.context is None
+
+    def _create_context(self, settings: ModelSettings) -> tuple[Limits, Any]:
+        """Its limits, and None in the context's place where the model is an encoder."""
+        is_encoder = not llama_cpp.llama_model_has_decoder(self.model)
+        limits = self._limits(settings, is_encoder=is_encoder)
+        if is_encoder:
+            return limits, None
+        num_sequences = limits.num_all_slots + bool(limits.shelf_tokens)  # the runner's own
+        context = create_context(self.model, limits, num_sequences, self.threads, self.engine_log)
+        # Nothing but a context tells: encoders see all of a text at once, or keep nothing of what they computed.
+        if llama_cpp.llama_get_memory(context) and llama_cpp.llama_get_causal_attn(context):
+            return limits, context
+        llama_cpp.llama_free(context)
+        return self._limits(settings, is_encoder=True), None
+
+    def _limits(self, settings: ModelSettings, *, is_encoder: bool) -> Limits:
+        return context_limits(
             settings,
             self.facts.training_context_length,
-            is_recurrent=is_recurrent(self.model),
+            is_recurrent=self.is_recurrent,
             is_windowed=is_windowed(self.model),
+            is_encoder=is_encoder,
         )
-        num_sequences = limits.num_all_slots + bool(limits.shelf_tokens)  # the runner's own
-        return limits, create_context(self.model, limits, num_sequences, self.threads, engine_log)
 
 
 def is_recurrent(model: Any) -> bool:
@@ -122,6 +146,18 @@ def is_recurrent(model: Any) -> bool:
 def is_windowed(model: Any) -> bool:
     """Whether some of its layers see a sliding window of the last tokens only."""
     return bool(llama_cpp.llama_model_n_swa(model) > 0)
+
+
+def metadata_of(model: Any, key: str) -> str | None:
+    """What the file has under `{architecture}.{key}`, as text; None where it has nothing there."""
+    architecture = _read_metadata(model, "general.architecture")
+    return _read_metadata(model, f"{architecture}.{key}")
+
+
+def _read_metadata(model: Any, key: str) -> str | None:
+    buffer = ctypes.create_string_buffer(256)
+    size = llama_cpp.llama_model_meta_val_str(model, key.encode(), buffer, len(buffer))
+    return None if size < 0 else buffer.value.decode("utf-8", "replace")
 
 
 def open_model(path: Path, gpu_layers: int, engine_log: EngineLog, progress: Callable[[float], bool]) -> Any:

@@ -1,0 +1,41 @@
+"""In the place of what a model can't do."""
+
+from __future__ import annotations
+
+from llamawire_server.worker.messages import Embed, Event, Generate
+from llamawire_server.worker.prompts import RequestError
+
+
+class _NoWork:
+    has_work = False
+
+    def __init__(self, why: str) -> None:
+        """why: what callers are told."""
+        self._why = why
+
+    def cancel(self, request_id: int) -> None:
+        """There is nothing to cancel."""
+
+    def schedule(self) -> list[Event]:
+        """There is nothing to do."""
+        return []
+
+    def run(self) -> list[Event]:
+        """There is nothing to do."""
+        return []
+
+
+class NoGenerations(_NoWork):
+    """In the place of `Generations`, for a model that generates nothing."""
+
+    def start(self, request: Generate) -> None:
+        """Raises RequestError."""
+        raise RequestError("UNSUPPORTED", "NOT_GENERATIVE", self._why, "model")
+
+
+class NoEmbeddings(_NoWork):
+    """In the place of `Embeddings`, for a model that gives no vectors."""
+
+    def start(self, request: Embed) -> list[Event]:
+        """Raises RequestError."""
+        raise RequestError("UNSUPPORTED", "NO_EMBEDDINGS", self._why, "model")
