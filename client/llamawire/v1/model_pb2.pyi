@@ -66,6 +66,8 @@ class _ModelCapabilityEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper
     """Not known."""
     MODEL_CAPABILITY_CHAT: _ModelCapability.ValueType  # 1
     """Answers to conversations: it has a chat template."""
+    MODEL_CAPABILITY_EMBEDDINGS: _ModelCapability.ValueType  # 2
+    """Vectors of texts."""
 
 class ModelCapability(_ModelCapability, metaclass=_ModelCapabilityEnumTypeWrapper):
     """ModelCapability is something that a model can be asked for."""
@@ -74,6 +76,8 @@ MODEL_CAPABILITY_UNSPECIFIED: ModelCapability.ValueType  # 0
 """Not known."""
 MODEL_CAPABILITY_CHAT: ModelCapability.ValueType  # 1
 """Answers to conversations: it has a chat template."""
+MODEL_CAPABILITY_EMBEDDINGS: ModelCapability.ValueType  # 2
+"""Vectors of texts."""
 global___ModelCapability = ModelCapability
 
 @typing.final
@@ -361,6 +365,7 @@ class ModelFacts(google.protobuf.message.Message):
     MEMORY_BYTES_FIELD_NUMBER: builtins.int
     CAPABILITIES_FIELD_NUMBER: builtins.int
     KV_CACHE_TOKENS_FIELD_NUMBER: builtins.int
+    EMBEDDING_LENGTH_FIELD_NUMBER: builtins.int
     architecture: builtins.str
     """The architecture, such as "llama" or "qwen3"."""
     display_name: builtins.str
@@ -385,6 +390,8 @@ class ModelFacts(google.protobuf.message.Message):
     """What it takes of the memory budget, in bytes: measured while it is loaded, and estimated before."""
     kv_cache_tokens: builtins.int
     """Tokens that the KV cache holds, shared by all sequences. 0 until the model is loaded."""
+    embedding_length: builtins.int
+    """How many numbers its embeddings have. 0 where it gives none, and until the model is loaded."""
     @property
     def capabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[global___ModelCapability.ValueType]:
         """What it can be asked for."""
@@ -405,7 +412,8 @@ class ModelFacts(google.protobuf.message.Message):
         memory_bytes: builtins.int = ...,
         capabilities: collections.abc.Iterable[global___ModelCapability.ValueType] | None = ...,
         kv_cache_tokens: builtins.int = ...,
+        embedding_length: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["architecture", b"architecture", "capabilities", b"capabilities", "context_length", b"context_length", "display_name", b"display_name", "file_size_bytes", b"file_size_bytes", "has_chat_template", b"has_chat_template", "kv_cache_tokens", b"kv_cache_tokens", "memory_bytes", b"memory_bytes", "num_parameters", b"num_parameters", "parallel", b"parallel", "quantization", b"quantization", "training_context_length", b"training_context_length", "vocabulary_size", b"vocabulary_size"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["architecture", b"architecture", "capabilities", b"capabilities", "context_length", b"context_length", "display_name", b"display_name", "embedding_length", b"embedding_length", "file_size_bytes", b"file_size_bytes", "has_chat_template", b"has_chat_template", "kv_cache_tokens", b"kv_cache_tokens", "memory_bytes", b"memory_bytes", "num_parameters", b"num_parameters", "parallel", b"parallel", "quantization", b"quantization", "training_context_length", b"training_context_length", "vocabulary_size", b"vocabulary_size"]) -> None: ...
 
 global___ModelFacts = ModelFacts

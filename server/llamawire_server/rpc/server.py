@@ -11,6 +11,8 @@ from llamawire.v1 import (
     chat_pb2_grpc,
     completion_pb2,
     completion_pb2_grpc,
+    embedding_pb2,
+    embedding_pb2_grpc,
     model_pb2,
     model_pb2_grpc,
     tokenizer_pb2,
@@ -21,6 +23,7 @@ from llamawire_server.rpc.health import HealthBoard
 from llamawire_server.rpc.servicers import (
     ChatServicer,
     CompletionServicer,
+    EmbeddingServicer,
     ModelServicer,
     TokenizerServicer,
 )
@@ -31,6 +34,7 @@ SERVICE_NAMES = tuple(
     for module, name in (
         (chat_pb2, "ChatService"),
         (completion_pb2, "CompletionService"),
+        (embedding_pb2, "EmbeddingService"),
         (model_pb2, "ModelService"),
         (tokenizer_pb2, "TokenizerService"),
     )
@@ -44,6 +48,7 @@ def create_server(service: Service, board: HealthBoard, max_message_bytes: int) 
     )
     chat_pb2_grpc.add_ChatServiceServicer_to_server(ChatServicer(service), server)
     completion_pb2_grpc.add_CompletionServiceServicer_to_server(CompletionServicer(service), server)
+    embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(EmbeddingServicer(service), server)
     model_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(service), server)
     tokenizer_pb2_grpc.add_TokenizerServiceServicer_to_server(TokenizerServicer(service), server)
     board.attach(server)

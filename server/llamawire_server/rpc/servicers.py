@@ -13,6 +13,8 @@ from llamawire.v1 import (
     chat_pb2_grpc,
     completion_pb2,
     completion_pb2_grpc,
+    embedding_pb2,
+    embedding_pb2_grpc,
     model_pb2,
     model_pb2_grpc,
     tokenizer_pb2,
@@ -50,6 +52,16 @@ class CompletionServicer(completion_pb2_grpc.CompletionServiceServicer):
         self, request: completion_pb2.CompletionRequest, context: Any
     ) -> AsyncGenerator[completion_pb2.CompletionChunk, None]:
         return self._service.stream_completion(request, current_call())
+
+
+class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def CreateEmbeddings(  # noqa: N802
+        self, request: embedding_pb2.CreateEmbeddingsRequest, context: Any
+    ) -> embedding_pb2.CreateEmbeddingsResponse:
+        return await self._service.create_embeddings(request, current_call())
 
 
 class ModelServicer(model_pb2_grpc.ModelServiceServicer):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from google.protobuf import timestamp_pb2
 
 from llamawire.v1 import model_pb2
+from llamawire_server.gguf.metadata import GGUFMetadata
 from llamawire_server.models.resolver import ModelEntry
 from llamawire_server.pool.pool import ModelStatus, State
 
@@ -15,6 +16,10 @@ STATES = {
     State.UNLOADING: model_pb2.MODEL_STATE_UNLOADING,
     State.FAILED: model_pb2.MODEL_STATE_FAILED,
 }
+
+# The ways of llama.h's enum llama_pooling_type to make one vector of a text, all but "none" and "rank"; where a file
+# doesn't say, the mean is taken.
+POOLED = (None, 1, 2, 3)
 
 
 def describe(
@@ -51,7 +56,7 @@ def describe(
             vocabulary_size=metadata.vocabulary_size,
             has_chat_template=has_chat_template,
             memory_bytes=memory_bytes,
-            capabilities=[model_pb2.MODEL_CAPABILITY_CHAT] if has_chat_template else [],
+            capabilities=_capabilities(entry, metadata, has_chat_template=has_chat_template),
         )
     )
     if status is not None and status.worker is not None:
@@ -59,4 +64,16 @@ def describe(
         model.facts.context_length = loaded.context_length
         model.facts.parallel = loaded.parallel
         model.facts.kv_cache_tokens = loaded.kv_cache_tokens
+        model.facts.embedding_length = loaded.embedding_length
     return model
+
+
+def _capabilities(
+    entry: ModelEntry, metadata: GGUFMetadata, *, has_chat_template: bool
+) -> list[model_pb2.ModelCapability.ValueType]:
+    found = []
+    if has_chat_template and not metadata.is_encoder:
+        found.append(model_pb2.MODEL_CAPABILITY_CHAT)
+    if entry.settings.pooling is not None or metadata.pooling_type in POOLED:
+        found.append(model_pb2.MODEL_CAPABILITY_EMBEDDINGS)
+    return found

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from llamawire.v1 import chat_pb2, completion_pb2, model_pb2, tokenizer_pb2
+from llamawire.v1 import chat_pb2, completion_pb2, embedding_pb2, model_pb2, tokenizer_pb2
 
 REQUEST_ID_HEADER = "x-request-id"
 
@@ -148,6 +148,12 @@ class Service(Protocol):
         self, request: tokenizer_pb2.ApplyChatTemplateRequest, call: Call
     ) -> tokenizer_pb2.ApplyChatTemplateResponse:
         """The prompt of a chat request."""
+        ...
+
+    async def create_embeddings(
+        self, request: embedding_pb2.CreateEmbeddingsRequest, call: Call
+    ) -> embedding_pb2.CreateEmbeddingsResponse:
+        """The vectors of texts, in their order."""
         ...
 
     async def is_serving(self) -> bool:

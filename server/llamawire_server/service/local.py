@@ -7,12 +7,12 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Generator
 
-from llamawire.v1 import chat_pb2, completion_pb2, model_pb2, tokenizer_pb2
+from llamawire.v1 import chat_pb2, completion_pb2, embedding_pb2, model_pb2, tokenizer_pb2
 from llamawire_server.errors import Condition, ServiceError, invalid_field
 from llamawire_server.models.resolver import ModelEntry, Resolver
 from llamawire_server.pool.pool import Lease, ModelStatus, Pool
 from llamawire_server.pool.roster import Roster
-from llamawire_server.service import validation
+from llamawire_server.service import embedding, validation
 from llamawire_server.service.answer import Answer
 from llamawire_server.service.catalogue import describe
 from llamawire_server.service.completion_answer import CompletionAnswer, PromptEvents
@@ -35,6 +35,7 @@ from llamawire_server.worker.messages import (
     TokenCount,
     Tokenize,
     Tokens,
+    Vectors,
 )
 
 
@@ -196,6 +197,23 @@ class LocalService:
             message = RenderPrompt(lease.worker.next_request_id(), time.time(), build_prompt(request.request))
             answer = await lease.worker.ask(message, RenderedPrompt, clock.remaining_seconds())
         return tokenizer_pb2.ApplyChatTemplateResponse(prompt=answer.text, tokens=answer.tokens)
+
+    async def create_embeddings(
+        self, request: embedding_pb2.CreateEmbeddingsRequest, call: Call
+    ) -> embedding_pb2.CreateEmbeddingsResponse:
+        embedding.check_embeddings(request)
+        wait = request.wait_for_model if request.HasField("wait_for_model") else True
+        async with self._leased(request.model, call, wait=wait) as (lease, clock):
+            embedding.check_against_model(request, lease.worker.facts)
+            message = embedding.build_embed(request, lease.worker.next_request_id(), clock.deadline)
+            answer = embedding.EmbeddingAnswer(lease.entry.name)
+            steps = lease.worker.events(message, clock.remaining_seconds())
+            async with contextlib.aclosing(steps):
+                async for events in steps:
+                    for event in events:
+                        if isinstance(event, Vectors):
+                            answer.add(event)
+        return answer.response
 
     def _describe(self, entry: ModelEntry, status: ModelStatus | None) -> model_pb2.Model:
         return describe(entry, status, self._pool.failure(entry.path), self._pool.memory_bytes(entry))

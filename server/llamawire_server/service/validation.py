@@ -13,6 +13,7 @@ from llamawire_server.chat.tools.history import check_history
 from llamawire_server.errors import FieldViolation, invalid, unsupported
 from llamawire_server.service.form_validation import MAX_TOOLS, form_violations, tool_violations
 from llamawire_server.service.prompt import SamplingRequest, template_messages
+from llamawire_server.worker.messages import MAX_EMBEDDING_TOKENS as MAX_EMBEDDING_TOKENS
 
 # Counts are checked before entries: everybody waits while one caller's request is looked at.
 MAX_MESSAGES = 16_384
@@ -25,6 +26,7 @@ MAX_LOGIT_BIAS = 1024
 MAX_TEMPLATE_VARIABLES_BYTES = 64 * 1024
 MAX_TEXT_BYTES = 1024 * 1024
 MAX_TOKENS = 1024 * 1024
+MAX_EMBEDDING_INPUTS = 2048
 MAX_STOP_BYTES = 1024
 MAX_NAME_BYTES = 256
 MAX_USER_BYTES = 512

@@ -11,6 +11,7 @@ from llamawire_server.service.interface import Service
 from llamawire_server.shim import health
 from llamawire_server.shim.chat import endpoint as chat
 from llamawire_server.shim.completions import endpoint as completions
+from llamawire_server.shim.embeddings import endpoint as embeddings
 from llamawire_server.shim.http.dialect import Dialects
 from llamawire_server.shim.http.disconnect import CallerGoneError, Calls
 from llamawire_server.shim.http.errors import (
@@ -27,7 +28,7 @@ from llamawire_server.shim.models import endpoint as models
 from llamawire_server.shim.responses import endpoint as responses
 from llamawire_server.shim.tokens import endpoint as tokens
 
-APIS = (chat, completions, responses, messages, tokens, models, health)
+APIS = (chat, completions, embeddings, responses, messages, tokens, models, health)
 
 
 def create_app(

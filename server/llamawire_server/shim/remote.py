@@ -17,6 +17,8 @@ from llamawire.v1 import (
     chat_pb2_grpc,
     completion_pb2,
     completion_pb2_grpc,
+    embedding_pb2,
+    embedding_pb2_grpc,
     model_pb2,
     model_pb2_grpc,
     tokenizer_pb2,
@@ -28,6 +30,7 @@ from llamawire_server.service.interface import REQUEST_ID_HEADER, Call
 if TYPE_CHECKING:
     from llamawire.v1.chat_pb2_grpc import ChatServiceAsyncStub
     from llamawire.v1.completion_pb2_grpc import CompletionServiceAsyncStub
+    from llamawire.v1.embedding_pb2_grpc import EmbeddingServiceAsyncStub
     from llamawire.v1.model_pb2_grpc import ModelServiceAsyncStub
     from llamawire.v1.tokenizer_pb2_grpc import TokenizerServiceAsyncStub
 
@@ -70,6 +73,8 @@ class RemoteService:
         self._chat = cast("ChatServiceAsyncStub", chat_pb2_grpc.ChatServiceStub(channel))
         completions = completion_pb2_grpc.CompletionServiceStub(channel)
         self._completions = cast("CompletionServiceAsyncStub", completions)
+        embeddings = embedding_pb2_grpc.EmbeddingServiceStub(channel)
+        self._embeddings = cast("EmbeddingServiceAsyncStub", embeddings)
         self._models = cast("ModelServiceAsyncStub", model_pb2_grpc.ModelServiceStub(channel))
         self._tokenizer = cast("TokenizerServiceAsyncStub", tokenizer_pb2_grpc.TokenizerServiceStub(channel))
         # Its methods are set when it is made, which its types don't tell.
@@ -150,6 +155,12 @@ class RemoteService:
     ) -> tokenizer_pb2.ApplyChatTemplateResponse:
         """The prompt of a chat request."""
         return await _forward(self._tokenizer.ApplyChatTemplate, request, call)
+
+    async def create_embeddings(
+        self, request: embedding_pb2.CreateEmbeddingsRequest, call: Call
+    ) -> embedding_pb2.CreateEmbeddingsResponse:
+        """The vectors of texts, in their order."""
+        return await _forward(self._embeddings.CreateEmbeddings, request, call)
 
     async def is_serving(self) -> bool:
         """Whether the other server can be reached and takes new calls."""

@@ -21,6 +21,7 @@ from llamawire.v1 import (
     chat_pb2,
     chat_pb2_grpc,
     completion_pb2_grpc,
+    embedding_pb2_grpc,
     model_pb2_grpc,
     tokenizer_pb2_grpc,
     usage_pb2,
@@ -121,6 +122,7 @@ class FakeServer:
 class FakeServices(
     chat_pb2_grpc.ChatServiceServicer,
     completion_pb2_grpc.CompletionServiceServicer,
+    embedding_pb2_grpc.EmbeddingServiceServicer,
     model_pb2_grpc.ModelServiceServicer,
     tokenizer_pb2_grpc.TokenizerServiceServicer,
 ):
@@ -139,6 +141,7 @@ class FakeServices(
     WatchModels = _stream
     CreateChatCompletion = _answer
     CreateCompletion = _answer
+    CreateEmbeddings = _answer
     ListModels = _answer
     GetModel = _answer
     UnloadModel = _answer
@@ -156,6 +159,7 @@ def server() -> Iterator[FakeServer]:
     services = FakeServices(fake)
     chat_pb2_grpc.add_ChatServiceServicer_to_server(services, running)
     completion_pb2_grpc.add_CompletionServiceServicer_to_server(services, running)
+    embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(services, running)
     model_pb2_grpc.add_ModelServiceServicer_to_server(services, running)
     tokenizer_pb2_grpc.add_TokenizerServiceServicer_to_server(services, running)
     fake.target = f"127.0.0.1:{running.add_insecure_port('127.0.0.1:0')}"

@@ -44,7 +44,8 @@ class ScriptedService:
     async def get_model(self, request: model_pb2.GetModelRequest, call: Call) -> model_pb2.GetModelResponse:
         return await self._answer(request, call)
 
-    list_models = unload_model = tokenize = detokenize = count_chat_tokens = apply_chat_template = get_model
+    list_models = unload_model = tokenize = detokenize = count_chat_tokens = get_model
+    apply_chat_template = create_embeddings = get_model
     load_model = watch_models = stream_chat_completion
 
     async def _answer(self, request: Any, call: Call) -> Any:

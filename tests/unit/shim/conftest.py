@@ -13,7 +13,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from llamawire.v1 import chat_pb2, model_pb2, tokenizer_pb2, usage_pb2
+from llamawire.v1 import chat_pb2, embedding_pb2, model_pb2, tokenizer_pb2, usage_pb2
 from llamawire_server.errors import model_not_found
 from llamawire_server.service.interface import Call
 from llamawire_server.shim.app import create_app
@@ -35,6 +35,7 @@ class FakeService:
     steps: list[Step] = field(default_factory=list)
     prepared: object = None
     """What an RPC about tokens answers, or fails with."""
+    vectors: embedding_pb2.CreateEmbeddingsResponse | BaseException | None = None
     models: list[model_pb2.Model] = field(default_factory=list)
     serving: bool = True
     num_prompt_tokens: int = 0
@@ -135,6 +136,15 @@ class FakeService:
     ) -> tokenizer_pb2.ApplyChatTemplateResponse:
         self._begin(request, call)
         return self._scripted(tokenizer_pb2.ApplyChatTemplateResponse)
+
+    async def create_embeddings(
+        self, request: embedding_pb2.CreateEmbeddingsRequest, call: Call
+    ) -> embedding_pb2.CreateEmbeddingsResponse:
+        self._begin(request, call)
+        if isinstance(self.vectors, BaseException):
+            raise self.vectors
+        assert self.vectors is not None
+        return self.vectors
 
     async def is_serving(self) -> bool:
         return self.serving

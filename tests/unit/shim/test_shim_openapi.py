@@ -48,6 +48,7 @@ async def test_the_paths(description):
     assert paths == {
         "/v1/chat/completions": ["post"],
         "/v1/completions": ["post"],
+        "/v1/embeddings": ["post"],
         "/v1/responses": ["post"],
         "/v1/responses/{id}": ["get", "delete"],
         "/v1/responses/{id}/input_items": ["get"],

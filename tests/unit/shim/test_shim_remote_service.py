@@ -16,6 +16,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from llamawire.v1 import (
     chat_pb2,
     chat_pb2_grpc,
+    embedding_pb2,
+    embedding_pb2_grpc,
     model_pb2,
     model_pb2_grpc,
     tokenizer_pb2,
@@ -32,6 +34,7 @@ PATIENCE_SECONDS = 10.0
 
 class FakeServicer(
     chat_pb2_grpc.ChatServiceServicer,
+    embedding_pb2_grpc.EmbeddingServiceServicer,
     model_pb2_grpc.ModelServiceServicer,
     tokenizer_pb2_grpc.TokenizerServiceServicer,
 ):
@@ -68,6 +71,10 @@ class FakeServicer(
         for index in range(self.num_chunks):
             yield chat_pb2.ChatCompletionChunk(id=f"{index}")
         await self._take(request, context)
+
+    async def CreateEmbeddings(self, request, context):  # noqa: N802
+        await self._take(request, context)
+        return embedding_pb2.CreateEmbeddingsResponse(model=request.model)
 
     async def ListModels(self, request, context):  # noqa: N802
         await self._take(request, context)
@@ -122,6 +129,7 @@ def healthy() -> health.aio.HealthServicer:
 async def remote(servicer: FakeServicer, healthy: Any) -> AsyncIterator[RemoteService]:
     server = grpc.aio.server()
     chat_pb2_grpc.add_ChatServiceServicer_to_server(servicer, server)
+    embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(servicer, server)
     model_pb2_grpc.add_ModelServiceServicer_to_server(servicer, server)
     tokenizer_pb2_grpc.add_TokenizerServiceServicer_to_server(servicer, server)
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
@@ -150,6 +158,11 @@ async def collect(remote: RemoteService) -> list[chat_pb2.ChatCompletionChunk]:
             "get_model",
             model_pb2.GetModelRequest(name="tiny"),
             model_pb2.GetModelResponse(model=model_pb2.Model(name="tiny")),
+        ),
+        (
+            "create_embeddings",
+            embedding_pb2.CreateEmbeddingsRequest(model="a"),
+            embedding_pb2.CreateEmbeddingsResponse(model="a"),
         ),
         (
             "unload_model",

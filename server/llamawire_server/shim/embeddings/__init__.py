@@ -1,0 +1,1 @@
+"""`/v1/embeddings`: texts as vectors, as OpenAI's API has it."""
