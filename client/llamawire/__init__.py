@@ -17,6 +17,7 @@ from llamawire.client import Client
 from llamawire.completion import Choice, Chunk, Completion, Timings, ToolCall
 from llamawire.completion_builder import CompletionBuilder
 from llamawire.completion_request import completion_request
+from llamawire.embedding import EmbeddingList, embedding_request
 from llamawire.errors import (
     AuthenticationError,
     ConnectionFailedError,
@@ -51,6 +52,7 @@ __all__ = [
     "audio",
     "completion_request",
     "developer",
+    "embedding_request",
     "image",
     "request",
     "system",
@@ -72,6 +74,7 @@ __all__ = [
     "Chunk",
     "Completion",
     "CompletionBuilder",
+    "EmbeddingList",
     "StreamHandler",
     "TextChoice",
     "TextChunk",

@@ -14,6 +14,7 @@ from llamawire.attempts import Attempts, CallDefaults, CallOptions
 from llamawire.chat_request import ChatOptions, request, waits_for_model
 from llamawire.completion import Completion
 from llamawire.completion_request import CompletionOptions, completion_request
+from llamawire.embedding import EmbeddingList, EmbeddingOptions, embedding_request
 from llamawire.metadata import Metadata, to_pairs
 from llamawire.model_stream import AsyncModelLoad, AsyncModelWatch
 from llamawire.response_stream import OpenAioCall
@@ -25,6 +26,8 @@ from llamawire.v1 import (
     chat_pb2_grpc,
     completion_pb2,
     completion_pb2_grpc,
+    embedding_pb2,
+    embedding_pb2_grpc,
     model_pb2,
     model_pb2_grpc,
     tokenizer_pb2,
@@ -63,6 +66,7 @@ class AsyncClient:
         defaults = CallDefaults(timeout_seconds, to_pairs(metadata), retries)
         self.chat = AsyncChat(self._channel, defaults)
         self.completions = AsyncCompletions(self._channel, defaults)
+        self.embeddings = AsyncEmbeddings(self._channel, defaults)
         self.models = AsyncModels(self._channel, defaults)
         self.tokenizer = AsyncTokenizer(self._channel, defaults)
 
@@ -166,6 +170,34 @@ class AsyncCompletions:
             timeout_seconds, call_metadata, request_id, waits_for_model=waits_for_model(message)
         )
         return AsyncTextStream(_opener(self._stub.StreamCompletion, message), attempts)
+
+
+class AsyncEmbeddings:
+    """`client.embeddings`: texts as vectors."""
+
+    def __init__(self, channel: grpc.aio.Channel, defaults: CallDefaults) -> None:
+        stub = embedding_pb2_grpc.EmbeddingServiceStub(channel)
+        self._stub = cast("embedding_pb2_grpc.EmbeddingServiceAsyncStub", stub)
+        self._defaults = defaults
+
+    async def create(
+        self,
+        base: embedding_pb2.CreateEmbeddingsRequest | None = None,
+        /,
+        *,
+        timeout_seconds: float | None = None,
+        call_metadata: Metadata | None = None,
+        request_id: str | None = None,
+        **options: Unpack[EmbeddingOptions],
+    ) -> EmbeddingList:
+        """The vectors of one text or of several. The request is made of the options, of a proto, or of both
+        (`embedding_request`)."""
+        message = embedding_request(base, **options)
+        attempts = self._defaults.begin(
+            timeout_seconds, call_metadata, request_id, waits_for_model=waits_for_model(message)
+        )
+        proto = await _call(self._stub.CreateEmbeddings, message, attempts)
+        return EmbeddingList(proto, attempts.request_id)
 
 
 class AsyncModels:

@@ -11,7 +11,7 @@ from google.protobuf import struct_pb2
 from llamawire.answer_form import json_schema
 from llamawire.chat import MessageLike, given, to_message
 from llamawire.request_fields import build
-from llamawire.v1 import chat_pb2, completion_pb2
+from llamawire.v1 import chat_pb2, completion_pb2, embedding_pb2
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -80,7 +80,11 @@ def request(
     return build(chat_pb2.ChatCompletionRequest, "a chat request", base, options, _CONVERSIONS)
 
 
-def waits_for_model(message: chat_pb2.ChatCompletionRequest | completion_pb2.CompletionRequest) -> bool:
+def waits_for_model(
+    message: chat_pb2.ChatCompletionRequest
+    | completion_pb2.CompletionRequest
+    | embedding_pb2.CreateEmbeddingsRequest,
+) -> bool:
     """Whether a request is to wait for its model."""
     return message.wait_for_model if message.HasField("wait_for_model") else True
 

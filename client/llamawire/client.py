@@ -14,6 +14,7 @@ from llamawire.attempts import Attempts, CallDefaults, CallOptions
 from llamawire.chat_request import ChatOptions, request, waits_for_model
 from llamawire.completion import Completion
 from llamawire.completion_request import CompletionOptions, completion_request
+from llamawire.embedding import EmbeddingList, EmbeddingOptions, embedding_request
 from llamawire.metadata import Metadata, to_pairs
 from llamawire.model_stream import ModelLoad, ModelWatch
 from llamawire.response_stream import OpenCall
@@ -25,6 +26,8 @@ from llamawire.v1 import (
     chat_pb2_grpc,
     completion_pb2,
     completion_pb2_grpc,
+    embedding_pb2,
+    embedding_pb2_grpc,
     model_pb2,
     model_pb2_grpc,
     tokenizer_pb2,
@@ -70,6 +73,7 @@ class Client:
         defaults = CallDefaults(timeout_seconds, to_pairs(metadata), retries)
         self.chat = Chat(self._channel, defaults)
         self.completions = Completions(self._channel, defaults)
+        self.embeddings = Embeddings(self._channel, defaults)
         self.models = Models(self._channel, defaults)
         self.tokenizer = Tokenizer(self._channel, defaults)
 
@@ -171,6 +175,33 @@ class Completions:
             timeout_seconds, call_metadata, request_id, waits_for_model=waits_for_model(message)
         )
         return TextStream(_opener(self._stub.StreamCompletion, message), attempts)
+
+
+class Embeddings:
+    """`client.embeddings`: texts as vectors."""
+
+    def __init__(self, channel: grpc.Channel, defaults: CallDefaults) -> None:
+        self._stub = embedding_pb2_grpc.EmbeddingServiceStub(channel)
+        self._defaults = defaults
+
+    def create(
+        self,
+        base: embedding_pb2.CreateEmbeddingsRequest | None = None,
+        /,
+        *,
+        timeout_seconds: float | None = None,
+        call_metadata: Metadata | None = None,
+        request_id: str | None = None,
+        **options: Unpack[EmbeddingOptions],
+    ) -> EmbeddingList:
+        """The vectors of one text or of several. The request is made of the options, of a proto, or of both
+        (`embedding_request`)."""
+        message = embedding_request(base, **options)
+        attempts = self._defaults.begin(
+            timeout_seconds, call_metadata, request_id, waits_for_model=waits_for_model(message)
+        )
+        proto = _call(self._stub.CreateEmbeddings, message, attempts)
+        return EmbeddingList(proto, attempts.request_id)
 
 
 class Models:
