@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_encoder import WIDTH, write_encoder
 
 
 def doctor(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -20,6 +21,13 @@ def test_the_bundled_model_decodes() -> None:
     assert "  ok    llama.cpp uses" in child.stdout
     assert "8 tokens in" in child.stdout
     assert "Paris" in child.stdout
+
+
+def test_an_encoder_is_tried_too(tmp_path: Path) -> None:
+    write_encoder(tmp_path / "encoder.gguf", None)
+    child = doctor("--model", str(tmp_path / "encoder.gguf"))
+    assert child.returncode == 0, child.stdout + child.stderr
+    assert f"vectors of {WIDTH} numbers" in child.stdout
 
 
 def test_a_file_that_is_no_model_is_told_apart_from_a_broken_build(tmp_path: Path) -> None:

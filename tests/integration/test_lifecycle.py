@@ -46,6 +46,7 @@ def test_the_process_its_services_and_its_models_have_health(server: RunningServ
         "",
         "llamawire.v1.ChatService",
         "llamawire.v1.CompletionService",
+        "llamawire.v1.EmbeddingService",
         "llamawire.v1.ModelService",
         "llamawire.v1.TokenizerService",
     ):

@@ -79,7 +79,8 @@ def test_a_load_tells_how_far_it_is_and_ends_with_the_facts(server: RunningServe
     assert (facts.context_length, facts.training_context_length) == (8192, 8192)
     assert (facts.vocabulary_size, facts.parallel, facts.kv_cache_tokens) == (49152, 8, 16384)
     assert facts.has_chat_template
-    assert list(facts.capabilities) == [model_pb2.MODEL_CAPABILITY_CHAT]
+    capabilities = (model_pb2.MODEL_CAPABILITY_CHAT, model_pb2.MODEL_CAPABILITY_EMBEDDINGS)
+    assert tuple(facts.capabilities) == capabilities
     assert 0.7 * estimated < facts.memory_bytes < 1.3 * estimated
     (again,) = server.models.LoadModel(LOAD)
     assert again.model == last, "of a model that is there, one response tells"
@@ -248,7 +249,7 @@ def test_the_command_loads_and_unloads(server: RunningServer) -> None:
     (line,) = loaded.stdout.splitlines()
     assert line.startswith(
         "smollm2 ready: architecture llama, parameters 134.5 M, quantization Q4_1, context 8192, vocabulary 49152, "
-        "template yes, capabilities chat, memory "
+        "template yes, capabilities chat+embeddings, memory "
     )
     *progress, failure = loaded.stderr.splitlines()
     assert all(line.startswith("smollm2 loading ") for line in progress)
