@@ -23,8 +23,16 @@ class PromptBudget:
     # llama.cpp computes attention in tiles from 64 tokens on, up to 1.4 times as fast as below (2,048-token prompt).
     _LEAST_TOKENS = 64
 
-    def __init__(self, targets: StepTargets, batch_tokens: int, token_seconds: float) -> None:
-        """token_seconds: a first guess of how long a token of a prompt takes."""
+    def __init__(
+        self,
+        targets: StepTargets,
+        batch_tokens: int,
+        token_seconds: float,
+        least_tokens: int = _LEAST_TOKENS,
+    ) -> None:
+        """token_seconds: a first guess of how long a token of a prompt takes. least_tokens: what a step may always
+        take; fewer say nothing of how long one takes."""
+        self._least_tokens = least_tokens
         self._targets = targets
         self._batch_tokens = batch_tokens
         self.token_seconds = token_seconds
@@ -34,11 +42,11 @@ class PromptBudget:
         """The most prompt tokens that the next step should take beside `num_decoding` decoding sequences."""
         target = self._targets.shared_seconds if num_decoding else self._targets.alone_seconds
         affordable = int(target / self.token_seconds) - num_decoding
-        return max(self._LEAST_TOKENS, min(affordable, self._batch_tokens))
+        return max(self._least_tokens, min(affordable, self._batch_tokens))
 
     def observe(self, num_tokens: int, seconds: float) -> None:
         """Take in how long a step of `num_tokens` took. Steps too small to tell prefill's speed are ignored."""
-        if num_tokens < self._LEAST_TOKENS:
+        if num_tokens < self._least_tokens:
             return
         measured = seconds / num_tokens
         self.token_seconds += self._SMOOTHING * (measured - self.token_seconds)

@@ -14,6 +14,9 @@ from llamawire_server.engine.engine import PROMPT_SPEEDUP, DecodeError
 
 log = logging.getLogger(__name__)
 
+# A batch may always have so many tokens. Fewer than a prompt's step: who waits for the batch waits for a step, too.
+LEAST_TOKENS = 16
+
 
 class Embedder(Protocol):
     """What computes: llama.cpp, or a fake in tests."""
@@ -61,7 +64,10 @@ class EmbeddingEngine:
         self._embedder = embedder
         self.scheduler = EmbeddingScheduler(embedder.limits)
         self._budget = PromptBudget(
-            targets or StepTargets(), embedder.limits.batch_tokens, token_seconds / PROMPT_SPEEDUP
+            targets or StepTargets(),
+            embedder.limits.batch_tokens,
+            token_seconds / PROMPT_SPEEDUP,
+            LEAST_TOKENS,
         )
 
     @property

@@ -6,7 +6,7 @@ import pytest
 from embedding_fakes import BAD, LIMITS, WHOLE, FakeEmbedder, vector_of
 
 from llamawire_server.engine.budget import StepTargets
-from llamawire_server.engine.embedding.engine import EmbeddingEngine
+from llamawire_server.engine.embedding.engine import LEAST_TOKENS, EmbeddingEngine
 from llamawire_server.engine.embedding.job import EmbeddingLimits, Job
 
 
@@ -87,3 +87,11 @@ def test_batches_are_smaller_while_others_wait() -> None:
     alone = engine.schedule(is_shared=False)
     assert sum(piece.num_tokens for piece in shared) < sum(piece.num_tokens for piece in alone)
     assert engine.run([]) == []
+
+
+def test_on_a_slow_machine_batches_are_small_but_not_smaller_than_worth_it() -> None:
+    limits = EmbeddingLimits(context_length=10_000, batch_tokens=512, batch_inputs=4, takes_parts=True)
+    engine = EmbeddingEngine(FakeEmbedder(limits), StepTargets(0.1, 0.4), token_seconds=1.0)
+    engine.add(Job(1, [[1] * 9000], rank=1))
+    (piece,) = engine.schedule(is_shared=True)
+    assert piece.num_tokens == LEAST_TOKENS
