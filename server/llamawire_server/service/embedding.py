@@ -18,7 +18,8 @@ from llamawire_server.service.validation import (
     RANGES,
     model_violations,
 )
-from llamawire_server.worker.messages import Embed, Loaded, Vectors
+from llamawire_server.worker.embedding_messages import Embed, Vectors
+from llamawire_server.worker.messages import Loaded
 
 _FLOAT_BYTES = 4
 

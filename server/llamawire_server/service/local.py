@@ -25,6 +25,7 @@ from llamawire_server.service.completion_validation import (
 from llamawire_server.service.completions import together
 from llamawire_server.service.interface import Call
 from llamawire_server.service.prompt import SamplingRequest, build_generate, build_prompt
+from llamawire_server.worker.embedding_messages import Vectors
 from llamawire_server.worker.messages import (
     CountTokens,
     Detokenize,
@@ -35,7 +36,6 @@ from llamawire_server.worker.messages import (
     TokenCount,
     Tokenize,
     Tokens,
-    Vectors,
 )
 
 

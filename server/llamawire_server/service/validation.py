@@ -13,7 +13,7 @@ from llamawire_server.chat.tools.history import check_history
 from llamawire_server.errors import FieldViolation, invalid, unsupported
 from llamawire_server.service.form_validation import MAX_TOOLS, form_violations, tool_violations
 from llamawire_server.service.prompt import SamplingRequest, template_messages
-from llamawire_server.worker.messages import MAX_EMBEDDING_TOKENS as MAX_EMBEDDING_TOKENS
+from llamawire_server.worker.embedding_messages import MAX_EMBEDDING_TOKENS as MAX_EMBEDDING_TOKENS
 
 # Counts are checked before entries: everybody waits while one caller's request is looked at.
 MAX_MESSAGES = 16_384

@@ -10,11 +10,11 @@ from typing import Protocol
 import msgspec
 
 from llamawire_server.machine import resident_bytes
+from llamawire_server.worker.embedding_messages import Embed
 from llamawire_server.worker.intake import Intake, Question
 from llamawire_server.worker.messages import (
     Cancel,
     Detokenize,
-    Embed,
     Event,
     Events,
     Failed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from llamawire_server.worker.messages import MAX_EMBEDDING_TOKENS, Embed
+from llamawire_server.worker.embedding_messages import MAX_EMBEDDING_TOKENS, Embed
 from llamawire_server.worker.prompts import RequestError
 
 # A text with so many times as many tokens as fit, were each of them the longest, need not be counted. Not just one

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from llamawire_server.engine.embedding.engine import EmbeddingEngine, Outcome
 from llamawire_server.engine.embedding.job import Job, Piece
 from llamawire_server.worker.embedding_inputs import EmbeddingInputs, Tokenizer
+from llamawire_server.worker.embedding_messages import Embed, Vectors
 from llamawire_server.worker.generations import PRIORITY_SECONDS
 from llamawire_server.worker.intake import ROUND_SECONDS
 from llamawire_server.worker.line import between
-from llamawire_server.worker.messages import Embed, Event, Opened, Started, Taken, Vectors
+from llamawire_server.worker.messages import Event, Opened, Started, Taken
 from llamawire_server.worker.prompts import RequestError
 
 

@@ -7,7 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from llamawire_server.worker.messages import CountTokens, Detokenize, Embed, Generate, RenderPrompt, Tokenize
+from llamawire_server.worker.embedding_messages import Embed
+from llamawire_server.worker.messages import CountTokens, Detokenize, Generate, RenderPrompt, Tokenize
 
 # Making prompts takes no more than about this time between two steps, in seconds: running streams wait for it.
 ROUND_SECONDS = 0.02

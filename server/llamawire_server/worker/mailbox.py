@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from llamawire_server.worker.embedding_messages import Vectors
 from llamawire_server.worker.event_queue import EventQueue
-from llamawire_server.worker.messages import Event, TextDelta, Vectors
+from llamawire_server.worker.messages import Event, TextDelta
 
 
 def is_last(event: Event) -> bool:

@@ -13,9 +13,7 @@ from llamawire_server.chat.grammar import Grammar
 from llamawire_server.chat.tools import CallDelta
 from llamawire_server.config import ModelSettings
 from llamawire_server.engine.sequence import SamplingParameters
-
-# Tokens of all inputs of a request for embeddings together, as OpenAI's API has it.
-MAX_EMBEDDING_TOKENS = 300_000
+from llamawire_server.worker.embedding_messages import Embed, Vectors
 
 
 class ChatPrompt(msgspec.Struct, frozen=True, tag=True):
@@ -165,30 +163,6 @@ class RenderPrompt(msgspec.Struct, frozen=True, tag=True):
     arrived_at: float
     """As that of `Generate`."""
     prompt: ChatPrompt
-
-
-class Embed(msgspec.Struct, frozen=True, tag=True):
-    """Turn texts into vectors; answered by `Vectors`."""
-
-    request_id: int
-    arrived: float
-    """As that of `Generate`."""
-
-    inputs: list[str | list[int]]
-    """Texts, or their tokens."""
-
-    dimensions: int | None = None
-    """How many numbers of each vector are wanted; None: all."""
-
-    priority: int = 0
-    deadline: float | None = None
-    """Both as those of `Generate`."""
-
-    num_done: int = 0
-    """Inputs whose vectors were sent by a worker that died."""
-
-    was_taken: bool = False
-    """Whether a worker let it line up already."""
 
 
 Request = Generate | Cancel | Tokenize | Detokenize | CountTokens | RenderPrompt | Embed
@@ -372,20 +346,6 @@ class RenderedPrompt(msgspec.Struct, frozen=True, tag=True):
     text: str
     tokens: list[int]
     """What is computed: those of the text, and what the model wants before them."""
-
-
-class Vectors(msgspec.Struct, frozen=True, tag=True):
-    """The vectors of the next inputs of an `Embed`, in their order."""
-
-    request_id: int
-    vectors: list[bytes]
-    """Each packed little-endian float32, of length 1."""
-
-    num_tokens: int
-    """Of these inputs."""
-
-    is_last: bool
-    """Whether they are the last ones."""
 
 
 Event = (

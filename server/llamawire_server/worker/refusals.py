@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from llamawire_server.worker.messages import Embed, Event, Generate
+from llamawire_server.worker.embedding_messages import Embed
+from llamawire_server.worker.messages import Event, Generate
 from llamawire_server.worker.prompts import RequestError
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import msgspec
 
 from llamawire_server.worker.death import Death
+from llamawire_server.worker.embedding_messages import Embed, Vectors
 from llamawire_server.worker.mailbox import Mailbox, is_last
 from llamawire_server.worker.messages import (
     ChoiceProgress,
-    Embed,
     Event,
     Generate,
     Opened,
@@ -21,7 +21,6 @@ from llamawire_server.worker.messages import (
     Started,
     Taken,
     TextDelta,
-    Vectors,
 )
 
 # A request that was there at deaths that weigh so much, and got nowhere in between, may be their cause. Two faults

@@ -20,7 +20,7 @@ from llamawire_server.service.catalogue import describe
 from llamawire_server.service.embedding import EmbeddingAnswer, build_embed, check_embeddings
 from llamawire_server.service.interface import Call
 from llamawire_server.service.local import LocalService
-from llamawire_server.worker.messages import Vectors
+from llamawire_server.worker.embedding_messages import Vectors
 
 CALL = Call("req_1")
 FIRST, SECOND = (struct.pack("<2f", *numbers) for numbers in ((0.6, 0.8), (1.0, 0.0)))

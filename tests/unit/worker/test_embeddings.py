@@ -11,17 +11,16 @@ from embedding_fakes import BAD, LIMITS, FakeEmbedder, vector_of
 from llamawire_server.engine.embedding.engine import EmbeddingEngine
 from llamawire_server.worker.death import Death
 from llamawire_server.worker.embedding_inputs import EmbeddingInputs
+from llamawire_server.worker.embedding_messages import Embed, Vectors
 from llamawire_server.worker.embeddings import Embeddings
 from llamawire_server.worker.intake import ROUND_SECONDS
 from llamawire_server.worker.mailbox import is_last
 from llamawire_server.worker.messages import (
-    Embed,
     Event,
     Failed,
     Opened,
     Started,
     Taken,
-    Vectors,
 )
 from llamawire_server.worker.prompts import RequestError
 from llamawire_server.worker.refusals import NoEmbeddings, NoGenerations
