@@ -320,6 +320,17 @@ COMPLETION_PROBES: dict[str, Probe] = {
 }
 
 
+EMBEDDING_BASE: Fields = {"model": "m", "input": "Once"}
+
+EMBEDDING_PROBES: dict[str, Probe] = {
+    "model": PROBES["model"],
+    "input": ({"input": ["a"]}, {"input": ["b"]}),
+    "encoding_format": ({"encoding_format": "base64"}, {}),
+    "dimensions": ({"dimensions": 2}, {}),
+    "user": PROBES["user"],
+}
+
+
 def probe_of(path: str) -> Probe:
     """The two chat requests for a field. Raises KeyError where nobody has thought of any."""
     if path in PROBES:
