@@ -128,6 +128,28 @@ def test_what_can_not_be_read_or_enforced_is_refused_with_its_place(
     assert str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("part", "place"),
+    [
+        ({"type": "string", "pattern": "a(?=b)"}, "/properties/b/pattern"),
+        ({"type": "integer", "minimum": 5, "maximum": 1}, "/properties/b"),
+        ({"type": "array", "items": {"$ref": "#/$defs/bad"}}, "/properties/b/items"),
+    ],
+)
+def test_the_place_is_right_beside_references(part: dict[str, Any], place: str) -> None:
+    """What others refer to can't be compiled where the whole is not there: that is no fault of theirs."""
+    properties = {"a": {"$ref": "#/$defs/one"}, "list": {"items": {"$ref": "#/$defs/two"}}, "b": part}
+    definitions = {
+        "one": {"enum": ["x"]},
+        "two": {"type": "object", "properties": {"next": {"$ref": "#/$defs/one"}}},
+        "bad": {"type": "string", "pattern": "(?<=a)b"},
+    }
+    whole = {"type": "object", "properties": properties, "required": ["a", "b"], "$defs": definitions}
+    with pytest.raises(GrammarError) as caught:
+        to_lark(schema(whole))
+    assert caught.value.place.startswith(place)
+
+
 def test_discriminated_unions_are_enforced() -> None:
     """As libraries of types write them."""
     union = {

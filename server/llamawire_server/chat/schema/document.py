@@ -28,14 +28,19 @@ class Place(NamedTuple):
         return Place(self, str(token))
 
     @property
-    def pointer(self) -> str:
+    def whole_pointer(self) -> str:
         """The place as a JSON pointer (RFC 6901); the whole document is the empty one."""
         tokens: list[str] = []
         place = self
         while place.parent is not None:
             tokens.append("/" + place.token.replace("~", "~0").replace("/", "~1"))
             place = place.parent
-        pointer = "".join(reversed(tokens))
+        return "".join(reversed(tokens))
+
+    @property
+    def pointer(self) -> str:
+        """The same for people to read: only the beginning of a long one."""
+        pointer = self.whole_pointer
         return pointer if len(pointer) <= MAX_POINTER_CHARACTERS else f"{pointer[:MAX_POINTER_CHARACTERS]}…"
 
 
@@ -134,3 +139,19 @@ def _follow(found: Found, pointer: str) -> Found:
             raise LookupError("there is nothing at that place") from None
         place = place / token
     return Found(value, place)
+
+
+def moved(schema: Any, pointer: str) -> Any:
+    """A copy of a whole schema that stands at a place of another document: its references lead where they led.
+
+    pointer: to that place, as JSON has it. Those by a name or another URI stay as they are.
+    """
+    if isinstance(schema, list):
+        return [moved(item, pointer) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    copy = {key: moved(value, pointer) for key, value in schema.items()}
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and (reference == "#" or reference.startswith("#/")):
+        copy["$ref"] = f"#{pointer}{reference[1:]}"
+    return copy

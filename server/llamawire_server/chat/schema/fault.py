@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from llamawire_server.chat.schema.document import MAP_KEYWORDS, Found, Place
+from llamawire_server.chat.schema.document import MAP_KEYWORDS, Found, Place, moved
 from llamawire_server.chat.schema.keywords import LIST_KEYWORDS, SCHEMA_KEYWORDS
 
 # Somebody waits for it, and it is only a hint.
 _SEARCH_SECONDS = 0.1
 
-_ROOT_URI = "llamawire:/schema"
+# Where the whole schema stands beside a part of it that is tried.
+_ROOT = "/$defs/root"
 
 # What is tried by itself, each with the types of its schema.
 _CONSTRAINTS = (
@@ -42,15 +43,13 @@ class _Search:
         self._compiles = compiles
         self._clock = clock
         self._end = clock() + _SEARCH_SECONDS
-        identifier = root.get("$id")
-        self._uri = identifier.partition("#")[0] if isinstance(identifier, str) else _ROOT_URI
-        self._root = {**root, "$id": self._uri}
+        self._root = moved({key: value for key, value in root.items() if key != "$id"}, _ROOT)
 
     def from_place(self, found: Found) -> Place:
         """The fault, from a place inwards that has it."""
         node, place = found
         for child in _subschemas(node, place):
-            if self._fails({"$ref": f"{self._uri}#{_whole_pointer(child.place)}"}):
+            if self._fails({"$ref": f"#{_ROOT}{child.place.whole_pointer}"}):
                 return self.from_place(child)
         types = {"type": node["type"]} if "type" in node else {}
         for keyword in _CONSTRAINTS:
@@ -75,11 +74,3 @@ def _subschemas(node: dict[str, Any], place: Place) -> Iterator[Found]:
         else:
             children = [Found(value, here)] if keyword in SCHEMA_KEYWORDS else []
         yield from (child for child in children if isinstance(child.value, dict))
-
-
-def _whole_pointer(place: Place) -> str:
-    tokens: list[str] = []
-    while place.parent is not None:
-        tokens.append("/" + place.token.replace("~", "~0").replace("/", "~1"))
-        place = place.parent
-    return "".join(reversed(tokens))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llamawire_server.chat.schema.document import MAX_LEVELS, Document, Place
+from llamawire_server.chat.schema.document import MAX_LEVELS, Document, Place, moved
 from llamawire_server.grammar_errors import GrammarError
 
 SCHEMA: dict[str, Any] = {
@@ -98,3 +98,18 @@ def test_what_is_nested_too_deeply_is_refused(keyword: str) -> None:
 def test_a_place_is_written_as_a_pointer_of_some_length() -> None:
     assert (Place() / "a" / 0 / "b/c~d").pointer == "/a/0/b~1c~0d"
     assert len((Place() / ("x" * 10_000)).pointer) < 1000
+
+
+def test_references_of_a_schema_that_was_moved_lead_where_they_led() -> None:
+    schema = {
+        "$ref": "#/$defs/a~1b",
+        "$defs": {"a/b": {"items": [{"$ref": "#"}, {"$ref": "#name"}, {"$ref": "x#/y"}]}},
+    }
+    there = moved(schema, "/$defs/whole")
+    assert there == {
+        "$ref": "#/$defs/whole/$defs/a~1b",
+        "$defs": {"a/b": {"items": [{"$ref": "#/$defs/whole"}, {"$ref": "#name"}, {"$ref": "x#/y"}]}},
+    }
+    assert schema["$ref"] == "#/$defs/a~1b"
+    document = Document({"$defs": {"whole": there}})
+    assert document.resolve(there["$ref"], there).value == there["$defs"]["a/b"]

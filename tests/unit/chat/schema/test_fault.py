@@ -12,13 +12,10 @@ from llamawire_server.chat.schema.fault import find_fault
 
 def compiles(schema: dict[str, Any]) -> bool:
     """As a compiler that stumbles over the word BAD where a schema, or what it refers to, has it."""
-    whole = schema["$defs"]["root"]
     rest = {key: value for key, value in schema.items() if key != "$defs"}
     if "$ref" in rest:
-        uri, _, pointer = rest.pop("$ref").partition("#")
-        assert uri == whole["$id"]
-        value: Any = whole
-        for token in pointer.split("/")[1:]:
+        value: Any = schema
+        for token in rest.pop("$ref").split("/")[1:]:
             token = token.replace("~1", "/").replace("~0", "~")
             value = value[int(token) if isinstance(value, list) else token]
         rest = value
