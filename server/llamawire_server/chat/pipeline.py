@@ -69,6 +69,11 @@ class TextPipeline:
         """Whether a call has begun and not ended."""
         return self._parser is not None and self._parser.is_open and not self.is_stopped
 
+    @property
+    def ends_with_call(self) -> bool:
+        """After `flush`: whether the last of the answer is a whole call."""
+        return self._parser is not None and self._parser.ends_with_call and self.is_content
+
     def feed(self, piece: bytes) -> Delta:
         """Take a token's bytes; gives what can be sent now."""
         text = self._decoder.decode(piece)

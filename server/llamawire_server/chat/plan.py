@@ -16,7 +16,8 @@ from typing import Any
 from llamawire_server.chat.channels import ReasoningStyle
 from llamawire_server.chat.grammar import Grammar, GrammarError, json_rule, to_lark
 from llamawire_server.chat.pipeline import TextPipeline
-from llamawire_server.chat.tools import Choice, Tool, ToolFormat
+from llamawire_server.chat.schema.adaptation import as_written
+from llamawire_server.chat.tools import Choice, ParametersError, Tool, ToolFormat
 
 # Where in a request a grammar comes from, by its kind.
 _GRAMMAR_FIELDS = {
@@ -112,6 +113,7 @@ class Planner:
     def plan(self, prompt: str, form: AnswerForm) -> Plan:
         """How a request is answered. prompt: as it is rendered. Raises PlanError and CombinationError."""
         tools, parts = _read_tools(form)
+        asked = form.tools
         if form.grammar is not None:
             field = _GRAMMAR_FIELDS.get(form.grammar.kind, _OTHER_GRAMMAR_FIELD)
             try:
@@ -122,7 +124,10 @@ class Planner:
         if form.may_call and form.grammar is not None and not self._tells_calls_from_text(prompt, form):
             message = "this model can't give either a call of `tools` or text that follows `response_format`"
             raise CombinationError(f"{message}; set tool_choice, or leave one out", "response_format")
-        answer = self._answer(form)
+        try:
+            answer = self._answer(form)
+        except ParametersError as error:
+            raise _parameters_error(error, asked) from error
         return Plan(
             self._after_reasoning(prompt, answer, form) if answer is not None else None,
             tuple(parts),
@@ -195,6 +200,13 @@ def _read_tools(form: AnswerForm) -> tuple[list[Tool], list[Part]]:
         tools.append(replace(tool, parameters=_schema(rule), is_strict=True))
         parts.append(Part(field, f"start: {rule}\n"))
     return tools, parts
+
+
+def _parameters_error(error: ParametersError, tools: Sequence[Tool]) -> PlanError:
+    """What is wrong with the parameters of one of these tools, as its caller has them."""
+    number, tool = next((number, tool) for number, tool in enumerate(tools) if tool.name == error.tool_name)
+    place = as_written(tool.parameters, error.place)
+    return PlanError(f"tools[{number}].function.parameters", GrammarError(str(error), place.pointer))
 
 
 @functools.lru_cache(maxsize=512)

@@ -20,7 +20,7 @@ from typing import Any
 from llamawire_server.chat.channels import find_style
 from llamawire_server.chat.plan import Planner
 from llamawire_server.chat.template import ChatTemplate, TemplateError
-from llamawire_server.chat.tools import find_format
+from llamawire_server.chat.tools.recognition import find_format
 from llamawire_server.engine.budget import StepTargets
 from llamawire_server.engine.engine import Engine
 from llamawire_server.engine.model_drafting import ModelDrafting

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from call_grammars import FAMILIES
 from matching import accepts as takes
-from tool_formats import FORMATS
 
 from llamawire_server.chat.channels import STYLES
 from llamawire_server.chat.grammar import Grammar
@@ -17,6 +17,7 @@ from llamawire_server.chat.tools import Named, Tool, ToolFormat
 from llamawire_server.chat.tools.generic import Generic
 from llamawire_server.chat.tools.harmony import Harmony
 from llamawire_server.chat.tools.llama3 import Llama3
+from llamawire_server.chat.tools.qwen_coder import QwenCoder
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOLS = [Tool("weather", CITY), Tool("time", {"type": "object", "properties": {}})]
@@ -91,9 +92,9 @@ def test_where_nothing_tells_calls_from_text_an_answer_can_not_be_either(
     assert planner.plan("<|start|>assistant", replace(form, choice="none")).lark
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_every_way_of_calling_goes_with_reasoning_and_a_form(name: str) -> None:
-    family = FORMATS[name]
+    family = FAMILIES[name]
     call = family.write_calls([("weather", '{"city": "Bern"}')])
     planner = Planner(STYLES["think"], family, lambda text: None)
     required = planner.plan("user: hi", AnswerForm(tools=TOOLS, choice="required")).lark
@@ -142,3 +143,12 @@ def test_pipelines_tell_calls_and_reasoning_from_text() -> None:
     assert made.end_of_reasoning.strip() == "</think>"
     plain = plan(AnswerForm(), "think")
     assert plain.pipeline([]).feed(b"<tool_call>").text == "<tool_call>"
+
+
+def test_what_a_family_can_not_write_is_named_with_its_place() -> None:
+    text = {"type": "string", "anyOf": [{"pattern": "a"}, {"pattern": "b"}]}
+    form = AnswerForm(tools=[*TOOLS, Tool("f", {"type": "object", "properties": {"a": text}})], choice="auto")
+    assert plan(form).lark, "as JSON it can be enforced"
+    with pytest.raises(PlanError, match="plain text") as caught:
+        Planner(STYLES["none"], QwenCoder(), lambda text: None).plan("user: hi", form)
+    assert caught.value.field == "tools[2].function.parameters/properties/a"

@@ -112,3 +112,67 @@ PHI = """
 {{- '<|system|>' + message['content'] + '<|tool|>' + message['tools'] + '<|/tool|><|end|>' }}
 {%- else %}{{- '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{%- endif %}
 {%- endfor %}{{- '<|assistant|>' }}"""
+
+KIMI = """
+{%- if tools %}{{- '<|im_system|>tool_declare<|im_middle|>' + (tools | tojson) + '<|im_end|>' }}{%- endif %}
+{%- for message in messages %}
+{{- '<|im_' + message.role + '|>' + (message.get('name') or message.role) + '<|im_middle|>' }}
+{%- if message.role == 'assistant' and message.get('tool_calls') %}
+{{- (message.content or '') + '<|tool_calls_section_begin|>' }}
+{%- for call in message.tool_calls %}
+{{- '<|tool_call_begin|>' + call.id + '<|tool_call_argument_begin|>' }}
+{{- (call.function.arguments | tojson) + '<|tool_call_end|>' }}
+{%- endfor %}{{- '<|tool_calls_section_end|>' }}
+{%- elif message.role == 'tool' %}{{- '## Return of ' + message.tool_call_id + '\\n' + message.content }}
+{%- else %}{{- message.content }}{%- endif %}
+{{- '<|im_end|>' }}
+{%- endfor %}{{- '<|im_assistant|>assistant<|im_middle|>' }}"""
+
+_TURNS = """
+{%- if tools %}{{- '<|system|># Tools' + (tools | tojson) }}{%- endif %}
+{%- for message in messages %}
+{%- if message.role == 'assistant' and message.tool_calls %}{{- '<|assistant|>' + message.content }}
+CALLS
+{%- elif message.role == 'tool' %}{{- '<|observation|>' + message.content }}
+{%- else %}{{- '<|' + message.role + '|>' + message.content }}{%- endif %}
+{%- endfor %}{{- '<|assistant|>' }}"""
+
+TAGGED_TEMPLATES = {
+    "qwen-coder": _TURNS.replace(
+        "CALLS",
+        """
+{%- for call in message.tool_calls %}{{- '\\n<tool_call>\\n<function=' + call.function.name + '>\\n' }}
+{%- for name, value in call.function.arguments | items %}{{- '<parameter=' + name + '>\\n' }}
+{{- (value if value is string else value | tojson) + '\\n</parameter>\\n' }}{%- endfor %}
+{{- '</function>\\n</tool_call>' }}{%- endfor %}""",
+    ),
+    "seed": _TURNS.replace(
+        "CALLS",
+        """
+{%- for call in message.tool_calls %}{{- '\\n<seed:tool_call>\\n<function=' + call.function.name + '>' }}
+{%- for name, value in call.function.arguments | items %}{{- '\\n<parameter=' + name + '>' }}
+{{- (value if value is string else value | tojson) + '</parameter>' }}{%- endfor %}
+{{- '\\n</function>\\n</seed:tool_call>' }}{%- endfor %}""",
+    ),
+    "glm": _TURNS.replace(
+        "CALLS",
+        """
+{% for call in message.tool_calls %}
+{{ '\\n<tool_call>' + call.function.name }}
+{% for name, value in call.function.arguments.items() %}
+<arg_key>{{ name }}</arg_key>
+<arg_value>{{ value if value is string else value | tojson }}</arg_value>
+{% endfor %}
+</tool_call>{% endfor %}""",
+    ),
+    "minimax": _TURNS.replace(
+        "CALLS",
+        """
+{{- '\\n<minimax:tool_call>\\n' }}
+{%- for call in message.tool_calls %}{{- '<invoke name="' + call.function.name + '">\\n' }}
+{%- for name, value in call.function.arguments | items %}{{- '<parameter name="' + name + '">' }}
+{{- (value if value is string else value | tojson) + '</parameter>\\n' }}{%- endfor %}
+{{- '</invoke>\\n' }}{%- endfor %}{{- '</minimax:tool_call>' }}""",
+    ),
+}
+"""Those that write each argument between tags, by their families."""

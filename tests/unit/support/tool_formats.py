@@ -12,12 +12,17 @@ from llamawire_server.chat.tools.deepseek import DeepSeek
 from llamawire_server.chat.tools.family import Family
 from llamawire_server.chat.tools.functionary import Functionary, FunctionaryRecipients
 from llamawire_server.chat.tools.generic import Generic
+from llamawire_server.chat.tools.glm import GLM
 from llamawire_server.chat.tools.granite import Granite
 from llamawire_server.chat.tools.harmony import Harmony
 from llamawire_server.chat.tools.hermes import Hermes
+from llamawire_server.chat.tools.kimi import Kimi
 from llamawire_server.chat.tools.llama3 import Llama3
+from llamawire_server.chat.tools.minimax import MiniMax
 from llamawire_server.chat.tools.mistral import Mistral
 from llamawire_server.chat.tools.phi import Phi
+from llamawire_server.chat.tools.qwen_coder import QwenCoder
+from llamawire_server.chat.tools.seed import Seed
 from llamawire_server.chat.tools.smollm import SmolLM
 from llamawire_server.chat.tools.tool_format import CallDelta, Tool
 
@@ -54,7 +59,17 @@ FORMATS: dict[str, Family] = {
     "functionary": Functionary(),
     "functionary recipients": FunctionaryRecipients(),
     "harmony": Harmony(),
+    "kimi": Kimi(),
 }
+
+TAGGED: dict[str, Family] = {
+    "qwen-coder": QwenCoder(),
+    "seed": Seed(),
+    "glm 4.5": GLM(template="</arg_key>\n<arg_value>"),
+    "glm 4.7": GLM(),
+    "minimax": MiniMax(),
+}
+"""Those that write each argument by itself, and its value as text."""
 
 # What begins calls behind text, where that differs from what begins an answer.
 SWITCHES = {"llama3": "<|python_tag|>", "functionary recipients": ">>>"}
@@ -69,6 +84,7 @@ class Answer:
     content: str
     calls: tuple[tuple[str, str, str], ...]
     is_open: bool
+    ends_with_call: bool
 
     @property
     def named(self) -> list[tuple[str, str]]:
@@ -105,12 +121,13 @@ def read(family: Family, pieces: Iterable[str], tools: Sequence[Tool] = TOOLS) -
             calls[-1][2] += piece.arguments
         assert parser.num_calls >= len(calls)
     assert parser.num_calls == len(calls)
-    return Answer(content, tuple((call_id, name, text) for call_id, name, text in calls), parser.is_open)
+    called = tuple((call_id, name, text) for call_id, name, text in calls)
+    return Answer(content, called, parser.is_open, parser.ends_with_call)
 
 
 def say(name: str, *parts: str | Sequence[tuple[str, str]]) -> str:
     """An answer of text and calls in a format's way."""
-    family = FORMATS[name]
+    family = FORMATS.get(name) or TAGGED[name]
     answer = ""
     for number, part in enumerate(parts):
         if isinstance(part, str):

@@ -42,7 +42,7 @@ def read_calls(stream: CallStream) -> Reading[bool]:
 def _read_list(stream: CallStream) -> Reading[bool]:
     yield from stream.accept("[")
     is_first = True
-    while (yield from stream.skip_space()) == "{":
+    while (char := (yield from stream.skip_space())) == "{":
         if not is_first:
             stream.mark()
         if not (yield from read_call(stream)):
@@ -52,6 +52,8 @@ def _read_list(stream: CallStream) -> Reading[bool]:
         is_first = False
         if not (yield from stream.accept(",", behind=WHITE_SPACE)):
             break
+    if not char:  # behind a comma
+        stream.expect_call()
     yield from stream.accept("]", behind=WHITE_SPACE)
     return not is_first
 

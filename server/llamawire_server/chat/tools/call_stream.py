@@ -36,7 +36,7 @@ class CallStream:
         next_id: Callable[[], str],
         read: Callable[[CallStream], Reading[None]],
     ) -> None:
-        self._names = frozenset(tool.name for tool in tools)
+        self._tools = {tool.name: tool for tool in tools}
         self._next_id = next_id
         self._text = ""
         self._at = 0
@@ -51,6 +51,7 @@ class CallStream:
         """How much of it was there before the latest calls."""
         self._has_content = False
         self._is_behind_call = False
+        self._expects_call = False
         self._num_calls = 0
         self._is_open = False
         self._reading = read(self)
@@ -64,6 +65,16 @@ class CallStream:
     def is_open(self) -> bool:
         """Whether a call's arguments have begun and not ended."""
         return self._is_open
+
+    @property
+    def ends_with_call(self) -> bool:
+        """After `flush`: whether the last of the answer is a whole call, with nothing begun behind it."""
+        return self._is_behind_call and not self._is_open and not self._expects_call
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether nothing more comes, for code that has found too little of something."""
+        return self._is_ended
 
     def feed(self, text: str) -> list[str | CallDelta]:
         """Take more text; gives the content and the calls that are decided now."""
@@ -180,19 +191,30 @@ class CallStream:
                 return char
             self._at += 1
 
+    def comes(self, *texts: str, behind: str = "") -> Reading[bool]:
+        """Whether one of the texts comes, behind any of the characters `behind`. Nothing is taken."""
+        return (yield from self._find(texts, behind)) is not None
+
     def accept(self, *texts: str, behind: str = "") -> Reading[bool]:
         """Take one of the texts, with any of the characters `behind` before it, if it comes; says whether it did."""
+        end = yield from self._find(texts, behind)
+        if end is None:
+            return False
+        self._at = end
+        return True
+
+    def _find(self, texts: Sequence[str], behind: str) -> Reading[int | None]:
+        """Where the text ends that comes next; None where none of them does."""
         offset = 0
         while True:
             while self._at + offset < len(self._text) and self._text[self._at + offset] in behind:
                 offset += 1
             for text in texts:
                 if self._text.startswith(text, self._at + offset):
-                    self._at += offset + len(text)
-                    return True
+                    return self._at + offset + len(text)
             come = self._text[self._at + offset :]
             if self._is_ended or not any(text.startswith(come) for text in texts):
-                return False
+                return None
             yield
 
     def close(self, *texts: str, behind: str = "") -> Reading[None]:
@@ -228,6 +250,33 @@ class CallStream:
                 return come
             yield
 
+    def word_before(self, ends: Markers, most: int) -> Reading[str | None]:
+        """Take what comes up to one of the ends, and that; gives the former, None where it is longer than `most`
+        characters or has no end."""
+        while True:
+            found = ends.find(self._text, self._at)
+            decided = len(self._text) - ends.num_undecided(self._text, self._at)
+            if (found.start() if found else decided) - self._at > most or (self._is_ended and not found):
+                return None
+            if found:
+                come = self._text[self._at : found.start()]
+                self._at = found.end()
+                return come
+            yield
+
+    def pass_on(self, ends: Markers, take: Callable[[str], None]) -> Reading[bool]:
+        """Give `take` what comes up to one of the ends, as it comes, and take the end; False where the answer ends
+        before it."""
+        while True:
+            found = ends.find(self._text, self._at)
+            end = found.start() if found else len(self._text) - ends.num_undecided(self._text, self._at)
+            if end > self._at:
+                take(self._text[self._at : end])
+            self._at = found.end() if found else end
+            if found or self._is_ended:
+                return found is not None
+            yield
+
     def value(self) -> Reading[str | None]:
         """Take a JSON value; gives its text, None where the answer ends inside it."""
         scanner = JsonScanner()
@@ -246,12 +295,21 @@ class CallStream:
 
     def is_tool(self, name: str) -> bool:
         """Whether it is the name of one of the tools."""
-        return name in self._names
+        return name in self._tools
+
+    def tool(self, name: str) -> Tool:
+        """The tool of this name, which there is."""
+        return self._tools[name]
+
+    def expect_call(self) -> None:
+        """What was read says that another call comes."""
+        self._expects_call = True
 
     def begin(self, name: str) -> None:
         """It is a call, whatever comes now."""
         self._mark = None
         self._is_open = True
+        self._expects_call = False
         if self._is_behind_call:
             self._gap = self._gap[: self._gap_before_calls]
         self._gap_before_calls = len(self._gap)
@@ -261,37 +319,51 @@ class CallStream:
 
     def arguments(self) -> Reading[None]:
         """Send the JSON value that comes as the arguments of the call that was begun, as it comes."""
+        if (yield from self.part_of_arguments()):
+            self._is_open = False
+
+    def part_of_arguments(self) -> Reading[bool]:
+        """Send the JSON value that comes as more of the arguments, as it comes; False where the answer ends inside
+        it."""
         scanner = JsonScanner()
         while True:
             end = scanner.feed(self._text, self._at)
-            self._send(self._text[self._at : end])
+            self.send(self._text[self._at : end])
             self._at = len(self._text) if end is None else end
             if end is not None:
-                self._is_open = False
-                return
+                return True
             if self._is_ended:
-                return
+                return False
             yield
 
     def send_arguments(self, text: str) -> None:
-        """Send all of the arguments of the call that was begun."""
-        self._send(text)
+        """Send all of the arguments of the call that was begun, or all that was left of them."""
+        self.send(text)
         self._is_open = False
 
-    def _send(self, arguments: str) -> None:
+    def send(self, arguments: str) -> None:
+        """Send more of the arguments of the call that was begun."""
         if arguments:
             self._out.append(CallDelta(self._num_calls - 1, arguments=arguments))
 
+    def drop_rest(self) -> None:
+        """What is left of the answer is the beginning of what would have closed a call."""
+        self._at = len(self._text)
+
 
 def _joined(out: list[str | CallDelta]) -> list[str | CallDelta]:
-    """With neighbouring pieces of the content as one."""
+    """With neighbouring pieces of the content as one, and those of one call's arguments."""
     if len(out) < 2:
         return out
     joined: list[str | CallDelta] = []
     for piece in out:
         last = joined[-1] if joined else None
-        if isinstance(piece, str) and isinstance(last, str):
-            joined[-1] = last + piece
-        else:
-            joined.append(piece)
+        if isinstance(piece, str):
+            if isinstance(last, str):
+                joined[-1] = last + piece
+                continue
+        elif isinstance(last, CallDelta) and not last.name and not piece.name and last.index == piece.index:
+            joined[-1] = CallDelta(piece.index, arguments=last.arguments + piece.arguments)
+            continue
+        joined.append(piece)
     return joined

@@ -10,6 +10,9 @@ from llamawire_server.chat.tools.tool_format import Message
 
 Messages = list[dict[str, Any]]
 
+# What of an assistant's message is beside its calls.
+_SAID = frozenset({"content", "reasoning_content", "thinking"})
+
 
 def copied(messages: Sequence[Message]) -> Messages:
     """With the names of the functions beside their results, as some templates want them, and nothing empty.
@@ -120,8 +123,10 @@ def one_call_each(messages: Messages) -> Messages:
             results.append(messages[at])
             at += 1
         for number, call in enumerate(calls):
-            content = message.get("content") if number == 0 else None
-            split.append({**message, "content": content, "tool_calls": [call]})
+            if number == 1:
+                # What was said and thought before the calls was so once.
+                message = {key: value for key, value in message.items() if key not in _SAID}
+            split.append({**message, "tool_calls": [call]})
             split.extend(_taken(results, call.get("id")))
         split.extend(results)
     return split

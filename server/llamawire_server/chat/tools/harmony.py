@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from llamawire_server.chat.tools.call_stream import WHITE_SPACE, CallStream, Reading
+from llamawire_server.chat.tools.conversation import Messages
 from llamawire_server.chat.tools.family import Family
 from llamawire_server.chat.tools.lark import LarkWriter
 from llamawire_server.chat.tools.markers import Markers
@@ -77,3 +78,19 @@ class Harmony(Family):
             f"{_CHANNEL}commentary{_TO}{name} {_CONSTRAIN}json{_MESSAGE}{arguments}{_CALL}"
             for name, arguments in calls
         )
+
+    def arrange(self, messages: Messages) -> Messages:
+        """With the reasoning where the template looks for it.
+
+        A model that calls one function after the other goes on by what it thought before. The template takes what is
+        said beside a call for reasoning too, but not both.
+        """
+        arranged = []
+        for message in messages:
+            reasoning = message.get("reasoning_content")
+            if reasoning and "tool_calls" in message:
+                content = message.get("content")
+                thinking = f"{reasoning}\n\n{content}" if content else reasoning
+                message = {**message, "content": "", "thinking": thinking}
+            arranged.append(message)
+        return arranged

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from llamawire_server.chat.tools.tool_format import SpecialToken, Tool
@@ -89,7 +89,19 @@ class LarkWriter:
 
     def arguments(self, number: int, tool: Tool) -> str:
         """A tool's arguments as JSON. number: tells the tools apart."""
-        return self.rule(f"arguments_{number}", f"%json {json.dumps(self._schema(tool))}")
+        return self.rule(f"arguments_{number}", self.json_value(_schema(tool), is_strict=tool.is_strict))
+
+    def json_value(self, schema: Mapping[str, Any], *, is_strict: bool) -> str:
+        """A value that is valid by a schema, as JSON. is_strict: as that of `Tool`."""
+        own = schema.get("x-guidance")
+        options = {
+            "lenient": not is_strict,
+            **(own if isinstance(own, dict) else {}),
+            **self._separators,
+            "whitespace_flexible": False,
+            "whitespace_pattern": None,
+        }
+        return f"%json {json.dumps({**schema, 'x-guidance': options})}"
 
     def call_object(self, number: int, tool: Tool, *, key: str = "arguments", closing: str = '"}"') -> str:
         """`{"name": …, "arguments": …}`. key: what the arguments are called. closing: Lark for the object's end."""
@@ -99,23 +111,17 @@ class LarkWriter:
     def __str__(self) -> str:
         return "".join(f"{name}: {body}\n" for name, body in self._rules.items())
 
-    def _schema(self, tool: Tool) -> dict[str, Any]:
-        schema = {**tool.parameters, "type": "object"}
-        listed = schema.get("properties")
-        required = schema.get("required", [])
-        if (
-            isinstance(listed, dict)
-            and isinstance(required, list)
-            and all(name in listed for name in required)
-            and not any(key in schema for key in _ABOUT_OTHERS)
-        ):
-            schema["additionalProperties"] = False
-        own = schema.get("x-guidance")
-        schema["x-guidance"] = {
-            "lenient": not tool.is_strict,
-            **(own if isinstance(own, dict) else {}),
-            **self._separators,
-            "whitespace_flexible": False,
-            "whitespace_pattern": None,
-        }
-        return schema
+
+def _schema(tool: Tool) -> dict[str, Any]:
+    """The schema of a tool's arguments: an object, closed where nothing is said of what is not listed."""
+    schema = {**tool.parameters, "type": "object"}
+    listed = schema.get("properties")
+    required = schema.get("required", [])
+    if (
+        isinstance(listed, dict)
+        and isinstance(required, list)
+        and all(name in listed for name in required)
+        and not any(key in schema for key in _ABOUT_OTHERS)
+    ):
+        schema["additionalProperties"] = False
+    return schema

@@ -10,12 +10,17 @@ from llamawire_server.chat.tools.deepseek import DeepSeek
 from llamawire_server.chat.tools.family import Family
 from llamawire_server.chat.tools.functionary import Functionary, FunctionaryRecipients
 from llamawire_server.chat.tools.generic import Generic
+from llamawire_server.chat.tools.glm import GLM
 from llamawire_server.chat.tools.granite import Granite
 from llamawire_server.chat.tools.harmony import Harmony
 from llamawire_server.chat.tools.hermes import Hermes
+from llamawire_server.chat.tools.kimi import Kimi
 from llamawire_server.chat.tools.llama3 import Llama3
+from llamawire_server.chat.tools.minimax import MiniMax
 from llamawire_server.chat.tools.mistral import Mistral
 from llamawire_server.chat.tools.phi import Phi
+from llamawire_server.chat.tools.qwen_coder import QwenCoder
+from llamawire_server.chat.tools.seed import Seed
 from llamawire_server.chat.tools.smollm import SmolLM
 from llamawire_server.chat.tools.template_traits import PROBE_FUNCTION, TemplateTraits, find_traits
 from llamawire_server.chat.tools.tool_format import Tool, ToolFormat
@@ -39,8 +44,18 @@ def _find_family(template: str, traits: TemplateTraits) -> Family:
         return Harmony(traits)
     if ">>>all" in template:
         return FunctionaryRecipients(traits)
-    if "<function=" in template and "</function>" in template and "<parameter=" not in template:
+    if "<seed:tool_call>" in template:
+        return Seed(traits)
+    if "<minimax:tool_call>" in template:
+        return MiniMax(traits)
+    if "<function=" in template and "<parameter=" in template:
+        return QwenCoder(traits)
+    if "<function=" in template and "</function>" in template:
         return Functionary(traits)
+    if "<arg_key>" in template:
+        return GLM(traits, template)
+    if "<|tool_call_argument_begin|>" in template:
+        return Kimi(traits)
     if "[TOOL_CALLS]" in template:
         return Mistral(traits, template)
     if "<｜tool▁call▁begin｜>" in template:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -17,6 +17,8 @@ _USER: Message = {"role": "user", "content": "PROBE-USER"}
 _RESULT = "PROBE-RESULT"
 _IDS = ("abcdefgh1", "abcdefgh2")  # Mistral's templates take no others
 PROBE_FUNCTION = "probe_function"
+# Kimi's templates write out no other name than the one in the id.
+_NAMING_IDS = (f"functions.{PROBE_FUNCTION}:0", f"functions.{PROBE_FUNCTION}:1")
 _TOOL = {
     "type": "function",
     "function": {
@@ -77,7 +79,7 @@ def find_traits(template: str | None) -> TemplateTraits:
         shows_results=knows_role and probe.shows_results(form),
         takes_text_arguments=form is not None and form.is_text,
         empty_content="" if form is None else form.content,
-        shown_call=("", 0) if form is None else probe.show_call(form),
+        shown_call=("", 0) if form is None else probe.show_named_call(form),
     )
 
 
@@ -87,9 +89,10 @@ class _Form:
 
     content: str | None
     is_text: bool
+    ids: tuple[str, str] = _IDS
 
     def message(self, *values: str) -> Message:
-        calls = [self._call(value, call_id) for value, call_id in zip(values, _IDS, strict=False)]
+        calls = [self._call(value, call_id) for value, call_id in zip(values, self.ids, strict=False)]
         return {"role": "assistant", "content": self.content, "tool_calls": calls}
 
     def _call(self, value: str, call_id: str) -> dict[str, Any]:
@@ -129,16 +132,22 @@ class _Probe:
         """A call written out, and where the assistant's part begins."""
         message = form.message("probe value")
         # A template that knows calls may know no results.
-        text = self.render(_USER, message, _result(0)) or self.render(_USER, message, _USER)
+        text = self.render(_USER, message, _result(form.ids[0])) or self.render(_USER, message, _USER)
         return text, _num_common(text, self.render(_USER))
 
+    def show_named_call(self, form: _Form) -> tuple[str, int]:
+        """The same, with the function's name in the id where the template takes such ids."""
+        text, begin = self.show_call(replace(form, ids=_NAMING_IDS))
+        return (text, begin) if text else self.show_call(form)
+
     def shows_several(self, form: _Form) -> bool:
-        text = self.render(_USER, form.message("one", "two"), _result(0), _result(1))
+        results = map(_result, form.ids)
+        text = self.render(_USER, form.message("one", "two"), *results)
         return _has_argument(text, "one") and _has_argument(text, "two")
 
     def shows_results(self, form: _Form | None) -> bool:
         message = form.message("one") if form else {"role": "assistant", "content": "PROBE-CONTENT"}
-        return _RESULT in self.render(_USER, message, _result(0))
+        return _RESULT in self.render(_USER, message, _result(_IDS[0]))
 
 
 def _num_common(one: str, other: str) -> int:
@@ -148,9 +157,11 @@ def _num_common(one: str, other: str) -> int:
 
 
 def _has_argument(text: str, value: str) -> bool:
-    """Whether it is there as JSON, and not as JSON in a JSON string."""
-    return re.search(rf'"probe_key"\s*:\s*"{value}"', text) is not None
+    """Whether it is there as JSON, and not as JSON in a JSON string; or between tags."""
+    as_json = rf'"probe_key"\s*:\s*"{value}"'
+    tagged = rf'probe_key(?:"?>|</\w+>\s*<\w+>)\s*{value}\s*</'
+    return re.search(f"{as_json}|{tagged}", text) is not None
 
 
-def _result(number: int) -> Message:
-    return {"role": "tool", "tool_call_id": _IDS[number], "name": PROBE_FUNCTION, "content": _RESULT}
+def _result(call_id: str) -> Message:
+    return {"role": "tool", "tool_call_id": call_id, "name": PROBE_FUNCTION, "content": _RESULT}

@@ -8,6 +8,8 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from llamawire_server.chat.schema.document import Place
+
 Message = Mapping[str, Any]
 """A message as chat templates get it: `role`, `content`, and for calls `tool_calls`, `tool_call_id`, `name`."""
 
@@ -28,6 +30,16 @@ class Named:
     """The choice of one function, which must be called."""
 
     name: str
+
+
+class ParametersError(Exception):
+    """A tool's parameters that can't be enforced in a family's way of writing calls; the text says why."""
+
+    def __init__(self, tool_name: str, message: str, place: Place) -> None:
+        """place: in the parameters' schema."""
+        super().__init__(message)
+        self.tool_name = tool_name
+        self.place = place
 
 
 Choice = Literal["none", "auto", "required"] | Named
@@ -66,6 +78,10 @@ class CallParser(Protocol):
     def is_open(self) -> bool:
         """Whether a call's arguments have begun and not ended; after `flush`: whether one was cut."""
 
+    @property
+    def ends_with_call(self) -> bool:
+        """After `flush`: whether the last of the answer is a whole call, with nothing begun behind it."""
+
 
 class ToolFormat(Protocol):
     """How a family of models is told of tools, calls them, and is made to call them."""
@@ -87,7 +103,8 @@ class ToolFormat(Protocol):
     def lark(self, tools: Sequence[Tool], choice: Choice, parallel: bool, is_special: SpecialToken) -> str:
         """The whole answer after the reasoning as a grammar of llguidance's Lark, from `start` on.
 
-        parallel: whether there may be several calls. Raises ValueError for a choice that names none of the tools.
+        parallel: whether there may be several calls. Raises ValueError for a choice that names none of the tools, and
+        ParametersError for parameters that can't be enforced.
         """
 
     def prepare(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tool_formats import FORMATS, NESTED, NOW, SWITCHES, TOOLS, WEATHER, ids, read, say
 
@@ -77,12 +77,30 @@ def test_a_call_that_is_cut_is_open_once_its_arguments_have_begun(name: str) -> 
     for cut in range(len(text)):
         answer = read(FORMATS[name], [text[:cut]])
         assert answer.is_open == (begins < cut < ends)
+        assert answer.ends_with_call == (cut >= ends)
         if cut <= begins:
             assert answer.calls == ()
             assert answer.content == text[:cut]
         else:
             assert answer.content == ""
             assert answer.named == [("get_weather", WEATHER[1][: cut - begins])]
+
+
+@every_format
+def test_an_answer_ends_with_a_call_where_nothing_has_begun_behind_it(name: str) -> None:
+    assert read(FORMATS[name], [say(name, "So:", [WEATHER])]).ends_with_call
+    assert read(FORMATS[name], [say(name, [WEATHER, NOW]) + "\n"]).ends_with_call
+    assert not read(FORMATS[name], [say(name, [WEATHER], "Well")]).ends_with_call
+    assert not read(FORMATS[name], [say(name, "Text")]).ends_with_call
+    several = say(name, [WEATHER, NOW])
+    answers = [read(FORMATS[name], [several[:cut]]) for cut in range(len(several))]
+    for answer in answers:
+        begun = answer.is_open or answer.content or not answer.calls
+        assert not (begun and answer.ends_with_call)
+    # It is cut somewhere between its two calls.
+    assert any(
+        len(answer.calls) == 1 and not answer.ends_with_call and not answer.is_open for answer in answers
+    )
 
 
 @every_format
@@ -144,6 +162,7 @@ FRAGMENTS = [
 
 
 @every_format
+@settings(max_examples=30)
 @given(data=st.data())
 def test_anything_is_read_the_same_at_any_split(name: str, data: st.DataObject) -> None:
     start = SWITCHES.get(name, "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import chat_templates
@@ -88,6 +89,7 @@ def test_every_template_goes_on_behind_calls_without_tools(name: str) -> None:
         ("CHATML", "smollm"),
         ("GEMMA", "generic"),
         ("PHI", "phi"),
+        ("KIMI", "kimi"),
     ],
 )
 def test_families_are_known_by_their_templates(name: str, family: str) -> None:
@@ -107,8 +109,8 @@ END = "{% endfor %}{% endfor %}"
         ("", "generic"),
         ("{% broken", "generic"),
         ("{{ messages[0].content }}", "generic"),
-        (f"{CALLING}<tool_call><function={CALLED}><parameter=y></parameter></tool_call>{END}", "generic"),
-        (f"{CALLING}<tool_call>{CALLED}\n<arg_key>k</arg_key></tool_call>{END}", "generic"),
+        (f"{CALLING}<tool_call><function={CALLED}><parameter=y></parameter></tool_call>{END}", "qwen-coder"),
+        (f"{CALLING}<tool_call>{CALLED}\n<arg_key>k</arg_key></tool_call>{END}", "glm"),
         (f"{CALLING}[TOOL_CALLS]{CALLED}: {ARGUMENTS}{END}", "generic"),
         (f"{CALLING}[TOOL_CALLS]{CALLED}[ARGS]{ARGUMENTS}{END}", "mistral"),
         (f"{CALLING}<think></think><tool_call>{CALLED}{ARGUMENTS}</tool_call>{END}", "generic"),
@@ -126,6 +128,9 @@ def test_families_are_known_by_their_markers(template: str | None, family: str) 
 def test_what_templates_can_do_is_found_out() -> None:
     assert find_traits(chat_templates.HERMES) == TemplateTraits()
     assert find_traits(chat_templates.MISTRAL) == TemplateTraits()
+    assert find_traits(chat_templates.KIMI) == TemplateTraits()
+    for template in chat_templates.TAGGED_TEMPLATES.values():
+        assert replace(find_traits(template), empty_content=None) == TemplateTraits()
     assert find_traits(chat_templates.LLAMA3) == TemplateTraits(shows_several_calls=False)
     assert find_traits(chat_templates.HARMONY) == TemplateTraits(shows_several_calls=False)
     assert find_traits(chat_templates.DEEPSEEK) == TemplateTraits(
@@ -219,3 +224,48 @@ def test_what_generic_writes_is_what_it_reads() -> None:
     out = [*parser.feed(prepared[2]["content"]), *parser.flush()]
     arguments = [piece.arguments for piece in out if isinstance(piece, CallDelta) and piece.arguments]
     assert "".join(arguments) == '{"at": "the sun"}{"at": "é"}'
+
+
+@pytest.mark.parametrize("name", chat_templates.TAGGED_TEMPLATES)
+def test_templates_that_write_arguments_between_tags(name: str) -> None:
+    from llamawire_server.chat.tools.tool_format import CallDelta, Tool
+
+    template = chat_templates.TAGGED_TEMPLATES[name]
+    family = find_format(template)
+    assert family.name == name
+    prompt = render(template, HISTORY)
+    parser = family.parser([Tool("look")], lambda: "id")
+    out = [*parser.feed(prompt), *parser.flush()]
+    made = "".join(piece.arguments for piece in out if isinstance(piece, CallDelta))
+    assert made == '{"at": "the sun"}{"at": "é"}'
+    # What the family writes is what its template does.
+    for text in family.write_calls([("look", '{"at": "the sun"}')]).split("\n"):
+        assert text in prompt
+
+
+def test_kimi_gets_ids_that_name_the_functions() -> None:
+    prepared, _ = find_format(chat_templates.KIMI).prepare([*HISTORY, *HISTORY[1:]], TOOLS)
+    calls = [call for message in prepared for call in message.get("tool_calls", ())]
+    assert [call["id"] for call in calls] == [f"functions.look:{number}" for number in range(4)]
+    results = [message["tool_call_id"] for message in prepared if message["role"] == "tool"]
+    assert results == [f"functions.look:{number}" for number in (1, 0, 3, 2)]
+
+
+def test_gpt_oss_gets_its_reasoning_back_beside_a_call() -> None:
+    called = {**HISTORY[2], "reasoning_content": "Hm.", "tool_calls": HISTORY[2]["tool_calls"][:1]}
+    for content, thinking in (("", "Hm."), ("I look.", "Hm.\n\nI look.")):
+        prepared, _ = find_format(chat_templates.HARMONY).prepare(
+            [HISTORY[1], {**called, "content": content}], []
+        )
+        assert not prepared[1]["content"], "the template takes one of both"
+        assert prepared[1]["thinking"] == thinking
+
+
+@pytest.mark.parametrize("template", [chat_templates.HARMONY, chat_templates.LLAMA3])
+def test_what_was_said_and_thought_before_calls_comes_once(template: str) -> None:
+    messages = [HISTORY[1], {**HISTORY[2], "content": "I look.", "reasoning_content": "Hm."}, *HISTORY[3:5]]
+    prepared, _ = find_format(template).prepare(messages, [])
+    text = json.dumps(prepared)
+    assert len([message for message in prepared if "tool_calls" in message]) == 2
+    assert text.count("I look.") == 1
+    assert text.count('"reasoning_content": "Hm."') == 1
