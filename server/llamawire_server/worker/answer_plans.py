@@ -12,6 +12,7 @@ from llamawire_server.chat.plan import AnswerForm, CombinationError, Plan, PlanE
 from llamawire_server.chat.tools import Choice, Named, Tool
 from llamawire_server.chat.tools.generic import Generic
 from llamawire_server.engine.constraint import Constraint
+from llamawire_server.worker.forms import Form
 from llamawire_server.worker.messages import ChatPrompt, Generate
 from llamawire_server.worker.prompts import RequestError, Vocabulary
 
@@ -57,8 +58,20 @@ class AnswerPlans:
         # A model has two sets of markers at most: with those of tool calls and without.
         self.pieces = functools.cache(self._pieces)
 
-    def plan(self, request: Generate, prompt: str) -> Plan:
-        """How a request is answered. prompt: as it is rendered. Raises RequestError."""
+    def form(self, request: Generate, prompt: str, num_choices: int) -> Form:
+        """How a request is answered. prompt: as it is rendered. Raises RequestError.
+
+        Takes a while where something new is to be compiled; for any thread.
+        """
+        plan = self._plan(request, prompt)
+        if plan.lark is None:
+            return Form(plan, [None] * num_choices)
+        try:
+            return Form(plan, [self._grammars.compile(plan.lark) for _ in range(num_choices)])
+        except GrammarError as error:
+            raise self._explain(plan, error) from error
+
+    def _plan(self, request: Generate, prompt: str) -> Plan:
         planner, tools = self._raw_planner, list[dict[str, Any]]()
         if isinstance(request.prompt, ChatPrompt):
             planner, tools = self._planner, request.prompt.tools
@@ -74,15 +87,6 @@ class AnswerPlans:
             raise RequestError("INVALID", GRAMMAR_INVALID, str(error), error.field) from error
         except CombinationError as error:
             raise RequestError("UNSUPPORTED", "UNSUPPORTED_COMBINATION", str(error), error.field) from error
-
-    def constraints(self, plan: Plan, num_choices: int) -> list[Constraint | None]:
-        """What the choices' tokens may be, at their beginning. Raises RequestError."""
-        if plan.lark is None:
-            return [None] * num_choices
-        try:
-            return [self._grammars.compile(plan.lark) for _ in range(num_choices)]
-        except GrammarError as error:
-            raise self._explain(plan, error) from error
 
     def _pieces(self, markers: tuple[str, ...]) -> MarkedPieces:
         return MarkedPieces(self._vocabulary, markers)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import msgspec
 
 from llamawire_server.machine import resident_bytes
 from llamawire_server.worker.embedding_messages import Embed
+from llamawire_server.worker.forms import Made
 from llamawire_server.worker.intake import Intake, Question
 from llamawire_server.worker.messages import (
     Cancel,
@@ -42,6 +44,9 @@ SIGN_OF_LIFE_SECONDS = 0.5
 MEMORY_SECONDS = 5.0
 MEMORY_BYTES = 1 << 20
 
+# How long at a time an idle worker waits for the form of an answer, and looks at nothing else.
+FORM_SECONDS = 0.01
+
 
 class Tokenizer(Vocabulary, Protocol):
     """The tokenizer, in both directions."""
@@ -63,9 +68,23 @@ class Work(Protocol):
 
 
 class GenerationWork(Work, Protocol):
-    """Answers that are generated."""
+    """Answers that are generated, some of which have a form that is made beside the steps."""
 
-    def start(self, request: Generate) -> None: ...
+    @property
+    def is_making_form(self) -> bool: ...
+
+    @property
+    def next_form(self) -> int | None: ...
+
+    def start(self, request: Generate) -> list[Event]: ...
+
+    def begin_form(self) -> None: ...
+
+    def wait_for_form(self, seconds: float) -> None: ...
+
+    def take_form(self) -> Made | None: ...
+
+    def admit(self, made: Made) -> list[Event]: ...
 
 
 class EmbeddingWork(Work, Protocol):
@@ -114,11 +133,15 @@ class Desk:
         """
         self._outbox.flush()
         is_idle = not (self._has_work or self._intake)
+        if is_idle and self._generations.is_making_form:
+            # All that there is to do is done on another thread.
+            self._generations.wait_for_form(FORM_SECONDS)
+            is_idle = False
         if is_idle and not self._outbox.is_empty:
             self._outbox.wait()
             is_idle = False
         self._receive(inbox, wait=is_idle)
-        events = self._take_in()
+        events = self._go_on_with_forms() + self._take_in()
         for work in self._works:
             if work.has_work:
                 # Whatever a step does to this process, it is known whom it was for.
@@ -156,6 +179,18 @@ class Desk:
             self._show_life()
         return events + [Taken(request_id) for request_id in self._intake.hold()]
 
+    def _go_on_with_forms(self) -> list[Event]:
+        """What is to be said of the form that was made by now, if one was; the next one is begun."""
+        events: list[Event] = []
+        if (made := self._generations.take_form()) is not None:
+            events = self._attempt(made.request_id, partial(self._generations.admit, made))
+        if (opened := self._generations.next_form) is not None:
+            # Whatever its form does to this process, it is known whose it was.
+            self._send(Events([*events, Opened(opened)]))
+            events = []
+            self._generations.begin_form()
+        return events
+
     def _tell(self, events: list[Event]) -> None:
         if events:
             self._send(Events(events))
@@ -176,20 +211,21 @@ class Desk:
             self._memory_bytes = memory_bytes
 
     def _take(self, request: Question) -> list[Event]:
+        return self._attempt(request.request_id, partial(self._answer, request))
+
+    def _attempt(self, request_id: int, work: Callable[[], list[Event]]) -> list[Event]:
+        """What is to be said after some work for a request, its failure included."""
         try:
-            return self._answer(request)
+            return work()
         except RequestError as error:
-            return [error.event(request.request_id)]
+            return [error.event(request_id)]
         except Exception:
-            log.exception("request %d failed", request.request_id)
-            return [
-                Failed(request.request_id, "ENGINE", "INFERENCE_ERROR", "the request failed in the engine")
-            ]
+            log.exception("request %d failed", request_id)
+            return [Failed(request_id, "ENGINE", "INFERENCE_ERROR", "the request failed in the engine")]
 
     def _answer(self, request: Question) -> list[Event]:
         if isinstance(request, Generate):
-            self._generations.start(request)
-            return [Taken(request.request_id)]
+            return self._generations.start(request)
         if isinstance(request, Embed):
             return self._embeddings.start(request)
         if isinstance(request, Tokenize):

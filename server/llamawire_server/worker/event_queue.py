@@ -20,6 +20,7 @@ class _Growing:
         self._calls: list[_GrowingCall] = []
         self._tokens: list[int] = []
         self._logprobs: list[Logprob] = []
+        self._held = first.held
         self._finish_reason = ""
         self._matched_stop = ""
         self.add(first)
@@ -34,6 +35,7 @@ class _Growing:
                 self._calls.append(_GrowingCall(call))
         self._tokens += later.tokens
         self._logprobs += later.logprobs
+        self._held = later.held
         self._finish_reason = later.finish_reason or self._finish_reason
         self._matched_stop = later.matched_stop or self._matched_stop
 
@@ -47,6 +49,7 @@ class _Growing:
             calls=[call.delta() for call in self._calls],
             logprobs=self._logprobs,
             matched_stop=self._matched_stop,
+            held=self._held,
         )
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from llamawire_server.chat.plan import Plan
 from llamawire_server.engine.constraint import ConstraintError
 from llamawire_server.engine.engine import Engine, Output
+from llamawire_server.engine.logprobs import TokenLogprobs
 from llamawire_server.engine.prompt_lookup import PromptLookup
 from llamawire_server.engine.sequence import FinishReason, PromptScores, Sequence
 from llamawire_server.engine.step import Limits, Step
 from llamawire_server.worker.answer_plans import AnswerPlans
 from llamawire_server.worker.echo import PromptEcho
+from llamawire_server.worker.forms import Asked, Form, FormMaker, Made
 from llamawire_server.worker.line import Line
 from llamawire_server.worker.messages import (
     ChoiceProgress,
@@ -24,6 +26,7 @@ from llamawire_server.worker.messages import (
     Generate,
     RawPrompt,
     Started,
+    Taken,
     TextDelta,
 )
 from llamawire_server.worker.prompts import PromptBuilder, RequestError, Vocabulary
@@ -31,6 +34,9 @@ from llamawire_server.worker.reader import Reader, ReasoningBudget
 
 # What a step of priority is worth: nobody waits for ever, however many come that are more urgent.
 PRIORITY_SECONDS = 10.0
+
+# Of a step's time, what a small form takes is not worth another turn.
+PATIENCE_SECONDS = 0.005
 
 
 @dataclass(eq=False)
@@ -93,14 +99,18 @@ class Generations:
         *,
         max_queued_tokens: int = 1_000_000,
         looks_back: bool = True,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        """max_queued_tokens: of prompts that may wait. looks_back: whether to guess tokens from the text so far."""
+        """max_queued_tokens: of prompts that may wait. looks_back: whether to guess tokens from the text so far.
+        patience_seconds: how long the running streams wait for the form of an answer."""
         self._engine = engine
         self._limits = limits
         self._vocabulary = vocabulary
         self._prompts = prompts
         self._plans = plans
         self._looks_back = looks_back
+        self._patience_seconds = patience_seconds
+        self._forms = FormMaker(lambda asked: plans.form(asked.request, asked.text, asked.num_choices))
         self._line = Line(limits.num_slots, max_queued_tokens)
         self._active: dict[int, Generation] = {}
         self._not_begun: list[Generation] = []
@@ -111,18 +121,78 @@ class Generations:
         """Whether there is anything to do in a step."""
         return self._engine.has_work
 
-    def start(self, request: Generate) -> None:
-        """Take a request in, where it begins or where it goes on. Raises RequestError, having taken nothing in."""
+    @property
+    def is_making_form(self) -> bool:
+        """Whether an answer's form is being made, which takes no steps."""
+        return self._forms.is_making
+
+    @property
+    def next_form(self) -> int | None:
+        """Whose form is to be begun now, with `begin_form`; None where one is being made, or none waits."""
+        asked = self._forms.next
+        return None if asked is None else asked.request.request_id
+
+    def start(self, request: Generate) -> list[Event]:
+        """Take a request in, where it begins or where it goes on; gives what is to be said of that.
+
+        Nothing is said while its answer's form is being made; that it is in line, where that has to wait for others'.
+        Raises RequestError, having taken nothing in.
+        """
+        asked = self._read(request)
+        if not asked.has_form:
+            self._begin(asked, self._plans.form(request, asked.text, asked.num_choices))
+            return [Taken(request.request_id)]
+        self._forms.add(asked)
+        if self._forms.next is not asked:
+            return [Taken(request.request_id)]
+        self._forms.begin(asked)
+        # Most are small, or known.
+        self._forms.wait(self._patience_seconds)
+        made = self._forms.take()
+        return [] if made is None else self.admit(made)
+
+    def begin_form(self) -> None:
+        """Begin the form of `next_form`."""
+        asked = self._forms.next
+        if asked is not None:
+            self._forms.begin(asked)
+
+    def wait_for_form(self, seconds: float) -> None:
+        """Until the form that is being made is there, for so long at most."""
+        self._forms.wait(seconds)
+
+    def take_form(self) -> Made | None:
+        """The form that was made by now, for `admit`."""
+        return self._forms.take()
+
+    def admit(self, made: Made) -> list[Event]:
+        """Let a request line up whose form is made; gives what is to be said of that. Raises RequestError where it
+        could not be made, or can't be used."""
+        self._begin(made.asked, made.form())
+        return [Taken(made.request_id)]
+
+    def _read(self, request: Generate) -> Asked:
+        """Make a request's prompt. Raises RequestError where it can't be answered, or not now."""
         prepared = self._prompts.prepare(request.prompt, request.arrived_at)
-        prompt = prepared.tokens
-        max_tokens = self._max_tokens(len(prompt), request)
+        tokens = prepared.tokens
+        max_tokens = self._max_tokens(len(tokens), request)
+        if request.progress is None:
+            queue = self._engine.queue()
+            queue = replace(
+                queue,
+                num_waiting=queue.num_waiting + len(self._forms),
+                num_waiting_tokens=queue.num_waiting_tokens + self._forms.num_tokens,
+            )
+            self._line.check(len(tokens), request.deadline, queue)
+        num_choices = len(request.progress.choices) if request.progress else request.num_choices
+        rank = request.arrived + PRIORITY_SECONDS * request.priority
+        return Asked(request, prepared.text, tokens, max_tokens, num_choices, rank)
+
+    def _begin(self, asked: Asked, form: Form) -> None:
+        """Line a request up. Raises RequestError, having done nothing."""
+        request, prompt, progress = asked.request, asked.tokens, asked.request.progress
         stop_token_ids = frozenset(request.stop_token_ids)
-        progress = request.progress
-        if progress is None:
-            self._line.check(len(prompt), request.deadline, self._engine.queue())
-        choices = progress.choices if progress else [ChoiceProgress([])] * request.num_choices
-        plan = self._plans.plan(request, prepared.text)
-        constraints = self._plans.constraints(plan, len(choices))
+        choices = progress.choices if progress else [ChoiceProgress([])] * asked.num_choices
         prediction = self._prediction(request)
         drafters = [PromptLookup(prediction, looks_back=self._looks_back) for _ in choices]
         has_begun = any(choice.tokens for choice in choices)
@@ -133,26 +203,30 @@ class Generations:
                 index=index,
                 tokens=prompt + choice.tokens,
                 num_prompt_tokens=len(prompt),
-                max_tokens=max(1, max_tokens),
+                max_tokens=max(1, asked.max_tokens),
                 sampling=request.sampling,
                 stop_token_ids=stop_token_ids,
-                rank=request.arrived + PRIORITY_SECONDS * request.priority,
+                rank=asked.rank,
                 drafter=drafters[index],
-                constraint=constraints[index],
+                constraint=form.constraints[index],
                 num_top_logprobs=request.num_top_logprobs,
                 prompt_scores=scores,
                 finish_reason=_engine_reason(choice.finish_reason),
             )
             for index, choice in enumerate(choices)
         ]
+        readers = {
+            sequence: self._reader(sequence, form.plan, request, choice.held)
+            for sequence, choice in zip(sequences, choices, strict=True)
+        }
         generation = Generation(
             request.request_id,
             sequences,
-            {sequence: self._reader(sequence, plan, request) for sequence in sequences},
+            readers,
             drafters,
             len(prediction),
-            plan.field,
-            max_tokens == 0,
+            form.plan.field,
+            asked.max_tokens == 0,
             self._echo(request, sequences) if not has_begun else None,
             request.arrived,
             started=progress.started if progress else None,
@@ -180,14 +254,14 @@ class Generations:
             request.prediction, add_special=False, parse_special=False, limit=self._limits.context_length
         )[: self._limits.context_length]
 
-    def _reader(self, sequence: Sequence, plan: Plan, request: Generate) -> Reader:
+    def _reader(self, sequence: Sequence, plan: Plan, request: Generate, held: list[TokenLogprobs]) -> Reader:
         """The sequence's reader as it stands after its tokens so far, whose text was sent already; the sequence's
-        constraint and drafter are brought there too."""
+        constraint and drafter are brought there too. held: as that of `ChoiceProgress`."""
         tokens = sequence.tokens[sequence.num_prompt_tokens :]
         pieces = self._plans.pieces(plan.markers)
         reader = Reader(sequence, plan.pipeline(request.stops), pieces, self._budget(plan, request))
         try:
-            reader.replay(tokens)
+            reader.replay(tokens, held)
         except ConstraintError as error:
             raise RequestError("INVALID", "GRAMMAR_FAILED", str(error), plan.field) from error
         if sequence.drafter is not None:
@@ -204,6 +278,7 @@ class Generations:
         """Drop a request, wherever it stands; nothing more is said of it. One that is not there is no error."""
         generation = self._active.pop(request_id, None)
         if generation is None:
+            self._forms.cancel(request_id)
             return
         for sequence in generation.sequences:
             self._engine.finish(sequence, FinishReason.STOP)

@@ -12,6 +12,7 @@ import msgspec
 from llamawire_server.chat.grammar import Grammar
 from llamawire_server.chat.tools import CallDelta
 from llamawire_server.config import ModelSettings
+from llamawire_server.engine.logprobs import TokenLogprobs
 from llamawire_server.engine.sequence import SamplingParameters
 from llamawire_server.worker.embedding_messages import Embed, Vectors
 
@@ -57,6 +58,9 @@ class ChoiceProgress(msgspec.Struct, frozen=True):
 
     finish_reason: str = ""
     """Set where the choice has ended."""
+
+    held: list[TokenLogprobs] = []
+    """As that of the last `TextDelta`."""
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -274,6 +278,9 @@ class TextDelta(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
 
     echo: Echo | None = None
     """On the first delta of a choice where the request asks for it: it comes before all text."""
+
+    held: list[TokenLogprobs] = []
+    """Of the last tokens so far, whose text is still held back: for whoever goes on with the request."""
 
     @property
     def has_news(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,17 +71,19 @@ class Reader:
         """The stop string that came; empty where none has."""
         return self._pipeline.matched_stop
 
-    def replay(self, tokens: Iterable[int]) -> None:
+    def replay(self, tokens: SequenceOf[int], held: SequenceOf[TokenLogprobs] = ()) -> None:
         """Take tokens in whose text was sent before; the sequence has them already, and its constraint takes them.
 
-        Raises ConstraintError where it does not.
+        held: of the last ones, whose text was held back, how likely they were, where that is to be told. Raises
+        ConstraintError where the constraint does not take them.
         """
         constraint = self._sequence.constraint if self._sequence.finish_reason is None else None
-        for token in tokens:
+        num_told = len(tokens) - len(held)
+        for number, token in enumerate(tokens):
             if constraint is not None:
                 constraint.accept(token)
             del self._sequence.forced_tokens[:1]
-            self._feed(token, None)
+            self._feed(token, held[number - num_told] if number >= num_told else None)
 
     def read(self, output: Output) -> TextDelta:
         """What new tokens bring, without a finish reason, and which of them are part of the answer: those up to where
@@ -115,13 +117,17 @@ class Reader:
             reasoning=reasoning,
             calls=calls,
             logprobs=[with_names(found, self._pieces) for found in logprobs],
+            held=self._logprobs.held if self._logprobs is not None else [],
         )
 
     def finish_reason(self, reason: FinishReason) -> str:
         """OpenAI's name for the end of an answer that was read to its end."""
-        if reason is FinishReason.STOP and self._pipeline.has_calls and not self._pipeline.is_call_open:
-            return "tool_calls"
-        return reason.value
+        if reason is FinishReason.STOP:
+            has_called = self._pipeline.has_calls and not self._pipeline.is_call_open
+        else:
+            # A limit right behind a call has cut nothing.
+            has_called = self._pipeline.ends_with_call
+        return "tool_calls" if has_called else reason.value
 
     def _feed(self, token: int, logprobs: TokenLogprobs | None) -> tuple[Delta, list[TokenLogprobs]]:
         piece = self._pieces.piece(token)

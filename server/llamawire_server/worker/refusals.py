@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llamawire_server.worker.embedding_messages import Embed
+from llamawire_server.worker.forms import Made
 from llamawire_server.worker.messages import Event, Generate
 from llamawire_server.worker.prompts import RequestError
 
@@ -29,9 +30,26 @@ class _NoWork:
 class NoGenerations(_NoWork):
     """In the place of `Generations`, for a model that generates nothing."""
 
-    def start(self, request: Generate) -> None:
+    is_making_form = False
+    next_form = None
+
+    def start(self, request: Generate) -> list[Event]:
         """Raises RequestError."""
         raise RequestError("UNSUPPORTED", "NOT_GENERATIVE", self._why, "model")
+
+    def begin_form(self) -> None:
+        """Nothing: there are none."""
+
+    def wait_for_form(self, seconds: float) -> None:
+        """Nothing: there are none."""
+
+    def take_form(self) -> Made | None:
+        """None."""
+        return None
+
+    def admit(self, made: Made) -> list[Event]:
+        """Nothing: there are none."""
+        return []
 
 
 class NoEmbeddings(_NoWork):

@@ -20,6 +20,11 @@ class TextLogprobs:
         # The bytes of which nothing has come yet, by token. A token of which some has come has no log probability.
         self._waiting: list[tuple[bytes, TokenLogprobs | None]] = []
 
+    @property
+    def held(self) -> list[TokenLogprobs]:
+        """Those of the last tokens, of whose text nothing has come yet and which are not left out."""
+        return [logprobs for _, logprobs in self._waiting if logprobs is not None]
+
     def take(self, piece: bytes, logprobs: TokenLogprobs | None, delta: Delta) -> list[TokenLogprobs]:
         """Note a token whose bytes were fed, and what came of it; gives those whose text has come by now.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from llamawire_server.engine.logprobs import TokenLogprobs
 from llamawire_server.worker.death import Death
 from llamawire_server.worker.embedding_messages import Embed, Vectors
 from llamawire_server.worker.mailbox import Mailbox, is_last
@@ -36,6 +37,7 @@ class Choice:
 
     tokens: list[int] = field(default_factory=list)
     finish_reason: str = ""
+    held: list[TokenLogprobs] = field(default_factory=list)
 
 
 class Ticket:
@@ -100,6 +102,7 @@ class Ticket:
                 choice = self._choices[event.index] = Choice()
             choice.tokens += event.tokens
             choice.finish_reason = event.finish_reason
+            choice.held = event.held
             if not event.has_news:
                 return
         elif isinstance(event, Vectors):
@@ -122,7 +125,7 @@ class Ticket:
             return self.request
         choices = [self._choices.get(index, Choice()) for index in range(self.request.num_choices)]
         progress = Progress(
-            [ChoiceProgress(choice.tokens, choice.finish_reason) for choice in choices],
+            [ChoiceProgress(choice.tokens, choice.finish_reason, choice.held) for choice in choices],
             self._started,
             self._first_token,
         )

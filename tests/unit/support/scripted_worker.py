@@ -119,12 +119,22 @@ def make(
     *,
     style: str = "none",
     grammars: GrammarCompiler | None = None,
+    patience_seconds: float = 60,
+    max_queued_tokens: int = 1_000_000,
 ) -> Generations:
     prompts = PromptBuilder(
         Bytes(), ChatTemplate(template) if template is not None else None, LIMITS.context_length
     )
     plans = plans_of(Bytes(), style=style, grammars=grammars)
-    return Generations(Engine(script), LIMITS, Bytes(), prompts, plans)
+    return Generations(
+        Engine(script),
+        LIMITS,
+        Bytes(),
+        prompts,
+        plans,
+        max_queued_tokens=max_queued_tokens,
+        patience_seconds=patience_seconds,
+    )
 
 
 def step(generations: Generations) -> list[Event]:

@@ -7,11 +7,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sampling import GREEDY
 
+from llamawire_server.chat.grammar import Grammar
 from llamawire_server.worker.desk import Desk
 from llamawire_server.worker.intake import ROUND_SECONDS
 from llamawire_server.worker.messages import (
@@ -24,6 +26,7 @@ from llamawire_server.worker.messages import (
     Report,
     Request,
     Started,
+    Taken,
     TextDelta,
     Tokenize,
     Tokens,
@@ -38,9 +41,9 @@ NUM_CALLERS = 64
 PATIENCE_SECONDS = 60
 
 
-def generate(number: int, content: str = "x") -> Generate:
+def generate(number: int, content: str = "x", grammar: Grammar | None = None) -> Generate:
     prompt = ChatPrompt([{"role": "user", "content": content}])
-    return Generate(number, 0.0, 0.0, prompt, GREEDY, 9, False, 1, [], [])
+    return Generate(number, 0.0, 0.0, prompt, GREEDY, 9, False, 1, [], [], grammar=grammar)
 
 
 class Server:
@@ -95,18 +98,59 @@ class Crowd:
         self.blamed_in_steps: list[set[int]] = []
         self._server = server
         self._begun: set[int] = set()
+        self.forms: list[int] = []
+        """Requests that wait for their forms."""
+        self.making: int | None = None
+        self.made: set[int] = set()
+        self.bad_forms: set[int] = set()
+        self.blamed_for_forms: list[set[int]] = []
+        """Who would be to blame, when a form is begun."""
+        self.num_waits = 0
 
     @property
     def has_work(self) -> bool:
         return bool(set(self.started) - set(self.cancelled))
 
-    def start(self, request: Generate) -> None:
+    @property
+    def is_making_form(self) -> bool:
+        return self.making is not None
+
+    @property
+    def next_form(self) -> int | None:
+        return self.forms[0] if self.forms and self.making is None else None
+
+    def begin_form(self) -> None:
+        self.making = self.forms.pop(0)
+        self.blamed_for_forms.append(self._server.accountable)
+
+    def wait_for_form(self, seconds: float) -> None:
+        self.num_waits += 1
+
+    def take_form(self) -> Any:
+        made = self.making if self.making in self.made else None
+        self.making = None if made is not None else self.making
+        return None if made is None else SimpleNamespace(request_id=made)
+
+    def admit(self, made: Any) -> list[Event]:
+        if made.request_id in self.bad_forms:
+            raise RequestError("INVALID", "GRAMMAR_INVALID", "no")
+        self.started.append(made.request_id)
+        return [Taken(made.request_id)]
+
+    def start(self, request: Generate) -> list[Event]:
         if self.num_steps:
             self.blamed.append(self._server.accountable)
         self.now += self.prompt_seconds
         if request.prompt.messages[0]["content"] == "bad":
             raise RequestError("INVALID", "CHAT_TEMPLATE_REFUSED", "no")
-        self.started.append(request.request_id)
+        if request.grammar is None:
+            self.started.append(request.request_id)
+            return [Taken(request.request_id)]
+        self.forms.append(request.request_id)
+        if self.next_form is None or len(self.forms) > 1:
+            return [Taken(request.request_id)]
+        self.begin_form()
+        return []
 
     def cancel(self, request_id: int) -> None:
         self.cancelled.append(request_id)
@@ -270,3 +314,50 @@ def test_a_reader_that_stands_still_stops_no_step(office: Office) -> None:
     thread.join()
     assert len(tokens) == office.crowd.num_steps
     assert len(deltas) < office.crowd.num_steps - 90, "what waited came at once"
+
+
+def with_form(number: int) -> Generate:
+    return generate(number, grammar=Grammar("json_object"))
+
+
+def test_a_form_that_is_made_stops_no_step(office: Office) -> None:
+    office.server.send(generate(0), with_form(1))
+    for _ in range(3):
+        office.turn()
+    assert (office.crowd.started, office.crowd.num_steps, office.crowd.num_waits) == ([0], 3, 0)
+    office.crowd.made.add(1)
+    office.turn()
+    assert office.crowd.started == [0, 1]
+    assert office.server.tickets[1].was_taken
+
+
+def test_an_idle_worker_waits_for_a_form_and_hears_all_that_comes(office: Office) -> None:
+    office.server.send(with_form(0))
+    for _ in range(3):
+        office.turn()
+    assert office.crowd.num_waits == 2
+    office.server.send(generate(1), Cancel(0))
+    office.turn()
+    assert (office.crowd.started, office.crowd.cancelled) == ([1], [0])
+
+
+def test_only_whose_form_is_made_is_to_blame(office: Office) -> None:
+    office.server.send(*(with_form(number) for number in range(3)))
+    for number in range(3):
+        office.turn()
+        assert office.crowd.making == number
+        assert office.server.accountable == {number}
+        office.crowd.made.add(number)
+    office.turn()
+    assert office.crowd.started == [0, 1, 2]
+    assert [blamed - {0} for blamed in office.crowd.blamed_for_forms[1:]] == [{1}, {2}]
+
+
+def test_whose_form_can_not_be_made_hears_of_it(office: Office) -> None:
+    office.crowd.made.update((0, 1))
+    office.crowd.bad_forms.add(0)
+    office.server.send(with_form(0), with_form(1))
+    while 1 not in office.crowd.started:
+        office.turn()
+    (failed,) = [event for event in office.server.events if isinstance(event, Failed)]
+    assert (failed.request_id, failed.reason) == (0, "GRAMMAR_INVALID")

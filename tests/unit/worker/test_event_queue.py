@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamawire_server.chat.tools import CallDelta
+from llamawire_server.engine.logprobs import TokenLogprobs
 from llamawire_server.worker.event_queue import EventQueue
 from llamawire_server.worker.messages import Completed, Event, Logprob, Started, Taken, TextDelta
 
 COMPLETED = Completed(1, 1, 0, 1, 0, 0, 0)
+HELD = TokenLogprobs(7, -1.0, [(8, -0.5)])
 
 
 def queued(*events: Event) -> list[Event]:
@@ -65,6 +67,15 @@ def queued(*events: Event) -> list[Event]:
         (
             [TextDelta(1, 0, "a", [1]), Taken(2), TextDelta(2, 0, "b", [1]), TextDelta(1, 0, "c", [2])],
             [TextDelta(1, 0, "ac", [1, 2]), Taken(2), TextDelta(2, 0, "b", [1])],
+        ),
+        # What is held back is what the last one says.
+        (
+            [TextDelta(1, 0, "a", [1], held=[HELD]), TextDelta(1, 0, "b", [2], held=[HELD] * 2)],
+            [TextDelta(1, 0, "ab", [1, 2], held=[HELD] * 2)],
+        ),
+        (
+            [TextDelta(1, 0, "a", [1], held=[HELD]), TextDelta(1, 0, "b", [2])],
+            [TextDelta(1, 0, "ab", [1, 2])],
         ),
         # Nothing gets before an event of its own request.
         (

@@ -26,7 +26,7 @@ from llamawire_server.worker.messages import (
 )
 from llamawire_server.worker.outbox import Outbox
 from llamawire_server.worker.prompts import PromptBuilder
-from llamawire_server.worker.refusals import NoEmbeddings
+from llamawire_server.worker.refusals import NoEmbeddings, NoGenerations
 from llamawire_server.worker.wire import Inbox, frame
 
 CONTEXT_LENGTH = 100
@@ -49,13 +49,12 @@ def ask() -> Iterator[Ask]:
     """Asks a worker, whose template writes the messages one after the other."""
     ours, theirs = socket.socketpair()
     kinds: Any = (Request, Report)
-    idle: Any = type("Idle", (), {"has_work": False})()
     vocabulary: Any = BytesWithEnd()
     template = ChatTemplate("{% for message in messages %}{{ message.content }}${% endfor %}")
     desk = Desk(
         vocabulary,
         PromptBuilder(vocabulary, template, CONTEXT_LENGTH),
-        idle,
+        NoGenerations("no"),
         Outbox(theirs),
         embeddings=NoEmbeddings("no"),
         context_length=CONTEXT_LENGTH,

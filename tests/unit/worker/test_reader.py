@@ -47,6 +47,7 @@ class Choice:
         budget: int | None = None,
         num_top_logprobs: int | None = None,
         so_far: bytes = b"",
+        held: SequenceOf[TokenLogprobs] = (),
     ) -> None:
         self.sequence = Sequence(1, 0, [0, *so_far], 1, 1000, GREEDY, num_top_logprobs=num_top_logprobs)
         pipeline = TextPipeline(stops, STYLES[style].splitter(prompt), FORMAT.parser(TOOLS, lambda: "call_1"))
@@ -56,7 +57,7 @@ class Choice:
             Bytes(),
             ReasoningBudget(budget, list(b"</think>")) if budget is not None else None,
         )
-        self.reader.replay(so_far)
+        self.reader.replay(so_far, held)
         self.deltas: list[TextDelta] = []
 
     def say(self, text: bytes, *, end: FinishReason | None = None, at_once: bool = False) -> str:
@@ -127,7 +128,12 @@ def test_reasoning_and_calls_have_deltas_of_their_own() -> None:
         (b"Hi", FinishReason.STOP, "stop"),
         (b"Hi", FinishReason.LENGTH, "length"),
         (CALL, FinishReason.STOP, "tool_calls"),
-        (CALL, FinishReason.LENGTH, "length"),
+        (CALL, FinishReason.LENGTH, "tool_calls"),
+        (CALL[:-9], FinishReason.LENGTH, "tool_calls"),
+        (CALL + b"\n", FinishReason.LENGTH, "tool_calls"),
+        (CALL + b" And", FinishReason.LENGTH, "length"),
+        (CALL + CALL[:7], FinishReason.LENGTH, "length"),
+        (CALL + b"\xc3", FinishReason.LENGTH, "length"),
         (CALL[:40], FinishReason.LENGTH, "length"),
         (CALL + CALL[:40], FinishReason.LENGTH, "length"),
         (b"<tool_call>{", FinishReason.STOP, "stop"),
@@ -205,3 +211,18 @@ def test_log_probabilities_are_those_of_the_text() -> None:
     choice.say(b"<think>Hm.</think>So" + CALL, end=FinishReason.STOP)
     assert [found.piece for found in choice.logprobs] == [b"S", b"o"]
     assert choice.logprobs[0] == Logprob(-float(ord("S")), b"S", [(-0.5, b"<end>")])
+
+
+@given(cut=st.integers(0, 40), at_once=st.booleans())
+def test_log_probabilities_of_text_that_was_held_back_come_in_another_worker(cut: int, at_once: bool) -> None:
+    said = "<think>é</think>So é ST STO <tool_cal 🦊 STOP more".encode()
+    stops = ["STOP"]
+    alone = Choice(num_top_logprobs=1, stops=stops)
+    alone.say(said)
+    first = Choice(num_top_logprobs=1, stops=stops)
+    first.say(said[:cut], at_once=at_once)
+    held = first.deltas[-1].held if first.deltas else []
+    second = Choice(num_top_logprobs=1, stops=stops, so_far=said[:cut], held=held)
+    second.say(said[cut:], at_once=at_once)
+    assert first.logprobs + second.logprobs == alone.logprobs
+    assert first.text + second.text == alone.text

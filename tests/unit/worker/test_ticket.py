@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from sampling import GREEDY
 
+from llamawire_server.engine.logprobs import TokenLogprobs
 from llamawire_server.worker.death import Death
 from llamawire_server.worker.messages import (
     ChatPrompt,
@@ -218,3 +220,19 @@ def test_who_lined_up_once_goes_on_where_it_had_not_begun() -> None:
     assert message.progress is not None
     assert [choice.tokens for choice in message.progress.choices] == [[], [7]]
     assert message.progress.started == 5.0
+
+
+def test_what_is_held_back_of_a_choice_travels_with_its_tokens() -> None:
+    held = [TokenLogprobs(2, -1.0, [(3, -0.5)])]
+    ticket = Ticket(generation())
+    ticket.take(Taken(1))
+    ticket.take(TextDelta(1, 0, "a", [1], held=held))
+    ticket.take(TextDelta(1, 0, "", [2], held=held * 2))
+    ticket.note_death(FAULT)
+    message = ticket.message()
+    assert isinstance(message, Generate)
+    assert message.progress is not None
+    assert message.progress.choices == [ChoiceProgress([1, 2], held=held * 2), ChoiceProgress([])]
+    # As it goes to the worker.
+    sent = msgspec.msgpack.encode(message.progress)
+    assert msgspec.msgpack.decode(sent, type=Progress) == message.progress

@@ -34,7 +34,7 @@ class GrammarVocabulary:
 
 
 class Grammars:
-    """Compiles grammars, and keeps those that were used last."""
+    """Compiles grammars, on any thread, and keeps those that were used last."""
 
     _MOST_KEPT = 32
 
@@ -45,6 +45,7 @@ class Grammars:
         self._reading: Future[GrammarVocabulary] | None = None
         self._compiled: dict[str, LLMatcher] = {}
         """The one used last comes last."""
+        self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="masks") if num_threads else None
 
     def begin(self) -> None:
@@ -65,12 +66,14 @@ class Grammars:
         vocabulary can't be used.
         """
         vocabulary = self._vocabulary()
-        matcher = self._compiled.pop(grammar, None)
+        with self._lock:
+            matcher = self._compiled.pop(grammar, None)
         if matcher is None:
             matcher = _compile(vocabulary, grammar)
-        self._compiled[grammar] = matcher
-        if len(self._compiled) > self._MOST_KEPT:
-            del self._compiled[next(iter(self._compiled))]
+        with self._lock:
+            self._compiled[grammar] = matcher
+            if len(self._compiled) > self._MOST_KEPT:
+                del self._compiled[next(iter(self._compiled))]
         return GrammarConstraint(
             matcher, vocabulary.tokenizer.vocab_size, vocabulary.end_token_ids, self._pool
         )
