@@ -555,7 +555,7 @@ class FunctionDefinition(google.protobuf.message.Message):
     description: builtins.str
     """What it does and when to call it."""
     parameters: builtins.str
-    """The JSON Schema of its parameters, a JSON object. At most 128 KiB. Empty: it takes none."""
+    """The JSON Schema of its parameters, a JSON object. At most 100,000 characters. Empty: it takes none."""
     strict: builtins.bool
     """Whether its arguments must follow the schema to the letter. They always do."""
     def __init__(
@@ -702,7 +702,7 @@ class JsonSchemaFormat(google.protobuf.message.Message):
     description: builtins.str
     """What the answer is for."""
     schema: builtins.str
-    """The JSON Schema, a JSON object. At most 128 KiB. Required."""
+    """The JSON Schema, a JSON object. At most 100,000 characters. Required."""
     strict: builtins.bool
     """Whether the schema must be followed to the letter. It always is."""
     def __init__(
@@ -757,7 +757,7 @@ class GrammarFormat(google.protobuf.message.Message):
     syntax: global___GrammarFormat.Syntax.ValueType
     """The language that the grammar is written in."""
     grammar: builtins.str
-    """The grammar, for the whole answer. At most 128 KiB. Required."""
+    """The grammar, for the whole answer. At most 100,000 characters. Required."""
     def __init__(
         self,
         *,

@@ -12,10 +12,10 @@ import msgspec
 
 from llamawire.v1 import chat_pb2
 from llamawire_server.errors import FieldViolation
+from llamawire_server.grammar_limits import MAX_CHARACTERS
 
 MAX_TOOLS = 128
-# Every grammar is compiled between two steps of everybody else's answers.
-MAX_SCHEMA_BYTES = 128 * 1024
+# What is in a request is looked at while everybody waits, and a grammar takes the worker time.
 MAX_TOOLS_BYTES = 128 * 1024
 MAX_SCHEMA_DEPTH = 128
 MAX_DESCRIPTION_BYTES = 64 * 1024
@@ -92,9 +92,9 @@ def format_violations(wanted: chat_pb2.ResponseFormat) -> Violations:
             yield FieldViolation("response_format.grammar.syntax", f"is unknown: {wanted.grammar.syntax}")
         if not wanted.grammar.grammar:
             yield FieldViolation("response_format.grammar.grammar", "is required")
-        elif len(wanted.grammar.grammar.encode()) > MAX_SCHEMA_BYTES:
+        elif len(wanted.grammar.grammar) > MAX_CHARACTERS:
             yield FieldViolation(
-                "response_format.grammar.grammar", f"is longer than {MAX_SCHEMA_BYTES} bytes"
+                "response_format.grammar.grammar", f"is longer than {MAX_CHARACTERS} characters"
             )
 
 
@@ -103,8 +103,8 @@ def _schema_problem(text: str, types: Sequence[object] = ()) -> str:
 
     types: what its own type may be; empty: anything.
     """
-    if len(text.encode()) > MAX_SCHEMA_BYTES:
-        return f"is longer than {MAX_SCHEMA_BYTES} bytes"
+    if len(text) > MAX_CHARACTERS:
+        return f"is longer than {MAX_CHARACTERS} characters"
     try:
         schema = json.loads(text, parse_float=_finite, parse_constant=_refuse_constant)
         if not isinstance(schema, dict):

@@ -109,6 +109,9 @@ def build_prompt(request: chat_pb2.ChatCompletionRequest) -> ChatPrompt:
     variables = _integers(json_format.MessageToDict(request.chat_template_kwargs))
     if request.reasoning_effort in EFFORT_NAMES:
         variables["reasoning_effort"] = EFFORT_NAMES[request.reasoning_effort]
+    if request.HasField("reasoning_budget"):
+        # Some models were trained to keep to one (Seed-OSS).
+        variables.setdefault("thinking_budget", request.reasoning_budget)
     if request.reasoning_effort == chat_pb2.REASONING_EFFORT_NONE:
         # What most templates go by that can do without.
         variables.setdefault("enable_thinking", False)

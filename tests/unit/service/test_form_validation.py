@@ -47,8 +47,8 @@ SCHEMAS = [
     (f'{{"a": {2**64}}}', "can't be used"),
     ('{"a": "\\ud800"}', "can't be used"),
     (DEEP, "is nested more than 128 levels deep"),
-    ('{"a":' * 100_000, "is longer than 131072 bytes"),
-    (json.dumps({"description": "x" * 140_000}), "is longer than 131072 bytes"),
+    ('{"a":' * 100_000, "is longer than 100000 characters"),
+    (json.dumps({"description": "x" * 140_000}), "is longer than 100000 characters"),
 ]
 
 
@@ -118,7 +118,7 @@ def test_an_answer_that_must_be_a_call_has_no_other_form(wanted: dict[str, Any])
     [
         ({"json_schema": {"name": "s"}}, {"response_format.json_schema.schema"}),
         ({"grammar": {}}, {"response_format.grammar.grammar"}),
-        ({"grammar": {"grammar": "x" * 131_073}}, {"response_format.grammar.grammar"}),
+        ({"grammar": {"grammar": "x" * 100_001}}, {"response_format.grammar.grammar"}),
         ({"grammar": {"grammar": "x", "syntax": 9}}, {"response_format.grammar.syntax"}),
         ({"grammar": {"grammar": "x", "syntax": 3}}, set()),
     ],

@@ -266,3 +266,10 @@ def test_the_reasoning_effort_is_a_variable_and_comes_before_one_of_the_same_nam
     assert variables(reasoning_effort=effort) == {"reasoning_effort": "low"}
     found = variables(reasoning_effort=effort, chat_template_kwargs={"reasoning_effort": "high", "x": 1})
     assert found == {"reasoning_effort": "low", "x": 1}
+
+
+def test_templates_get_the_budget_too() -> None:
+    assert variables(reasoning_budget=7) == {"thinking_budget": 7}
+    given = {"thinking_budget": 5}
+    assert variables(reasoning_budget=7, chat_template_kwargs=given) == given
+    assert variables() == {}

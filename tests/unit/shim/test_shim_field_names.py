@@ -33,6 +33,12 @@ ALLOWED: dict[str, Any] = {
         },
     },
 }
+OLDER: dict[str, Any] = {
+    "messages": [
+        {"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}},
+        {"role": "function", "name": "f", "content": "x"},
+    ]
+}
 
 
 def request(**fields: Any) -> ChatCompletionRequest:
@@ -66,6 +72,11 @@ def request(**fields: Any) -> ChatCompletionRequest:
         ({}, "tools", "tools"),
         ({}, "tool_choice.function_name", "tool_choice.function.name"),
         ({}, "tool_choice", "tool_choice"),
+        (OLDER, "messages[0].tool_calls[0].id", "messages[0].function_call"),
+        (OLDER, "messages[0].tool_calls[0].function.arguments", "messages[0].function_call.arguments"),
+        (OLDER, "messages[1].tool_call_id", "messages[1].name"),
+        (OLDER, "messages[1].content", "messages[1].content"),
+        ({}, "messages[0].tool_calls[0].id", "messages[0].tool_calls[0].id"),
     ],
 )
 def test_each_name(fields: dict[str, Any], name: str, sent: str) -> None:

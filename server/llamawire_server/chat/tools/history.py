@@ -29,8 +29,8 @@ def _problems(messages: Sequence[Message]) -> Iterator[Problem]:
         if message["role"] == "tool":
             yield from _result_problems(place, message, waiting, known)
             continue
-        for call_id, field in waiting.items():
-            yield field, f"no message with role tool answers the call {call_id!r}"
+        for field in waiting.values():
+            yield field, "no message with role tool answers this call"
         waiting, known = {}, set()
         if message["role"] != "assistant":
             continue

@@ -34,6 +34,11 @@ _RENAMINGS: list[_Renaming] = [
 ]
 
 
+# What the older form's one call, and the answer to it, are to the service.
+_CALL = re.compile(r"^messages\[(\d+)]\.tool_calls\[0](\.id$|\.function)?")
+_RESULT = re.compile(r"^messages\[(\d+)]\.tool_call_id$")
+
+
 def renaming(request: ChatCompletionRequest) -> Callable[[str], str]:
     """From a field's name in the gRPC request to the one that the request has it under."""
     return lambda name: _rename(name, request)
@@ -43,7 +48,20 @@ def _rename(name: str, request: ChatCompletionRequest) -> str:
     if allowed_tools(request) is not None and (found := _TOOL.match(name)):
         # The gRPC request has the allowed ones alone.
         name = f"tools[{callable_tools(request)[int(found[1])]}]{name[found.end() :]}"
+    if (match := _CALL.match(name)) and _calls_in_older_form(request, int(match[1])):
+        return f"messages[{match[1]}].function_call{name[match.end() :]}"
+    if (match := _RESULT.match(name)) and _is_older_result(request, int(match[1])):
+        return f"messages[{match[1]}].name"
     for pattern, replacement, applies in _RENAMINGS:
         if applies(request) and pattern.search(name):
             return pattern.sub(replacement, name)
     return name
+
+
+def _calls_in_older_form(request: ChatCompletionRequest, index: int) -> bool:
+    messages = request.messages[index : index + 1]
+    return any(message.function_call is not None and not message.tool_calls for message in messages)
+
+
+def _is_older_result(request: ChatCompletionRequest, index: int) -> bool:
+    return any(message.role == "function" for message in request.messages[index : index + 1])
