@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 from msgspec import structs
+from tool_formats import FORMATS, TAGGED, read
 
 from llamawire_server.chat.grammar import Grammar, to_lark
+from llamawire_server.chat.tools import Named, Tool
 from llamawire_server.config import ModelSettings
 from llamawire_server.engine.engine import Engine
 from llamawire_server.engine.prompt_lookup import PromptLookup
@@ -236,3 +238,33 @@ def test_the_vocabulary_can_be_read_without_end_tokens(runner: LlamaRunner) -> N
         mask = one.mask()
         one.accept(next(token for token in range(size) if mask[token // 32] >> (token % 32) & 1))
     assert one.num_tokens >= 1
+
+
+WEATHER: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "city": {"enum": ["Bern", "New <York>"]},
+        "days": {"type": "integer", "minimum": 1, "maximum": 9},
+    },
+    "required": ["city", "days"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("name", [*TAGGED, "kimi", "deepseek v3"])
+def test_each_way_of_calling_is_one_that_a_real_model_is_held_to(
+    runner: LlamaRunner, engine: Engine, name: str
+) -> None:
+    """One that was never trained to, in tokens that are not made for it."""
+    family = {**FORMATS, **TAGGED}[name]
+    tools = [Tool("get_weather", WEATHER), Tool("get", {"type": "object", "properties": {}})]
+    grammar = family.lark(tools, Named("get_weather"), False, lambda marker: False)
+    one = sequence(runner, grammar, max_tokens=120)
+    finish(engine, one)
+    answer = read(family, [text(runner, one)], tools)
+    assert (one.finish_reason, answer.content, answer.ends_with_call) == (FinishReason.STOP, "", True)
+    ((called, arguments),) = answer.named
+    value = json.loads(arguments)
+    assert (called, list(value)) == ("get_weather", ["city", "days"])
+    assert value["city"] in WEATHER["properties"]["city"]["enum"]
+    assert 1 <= value["days"] <= 9

@@ -183,6 +183,24 @@ def test_what_is_not_streamed_loses_nothing(
     assert len(counted.tokens) > 0
 
 
+def test_log_probabilities_of_text_that_was_held_back_are_not_lost(
+    server: RunningServer, model_file: Path, bodies: list[dict[str, Any]]
+) -> None:
+    """All of the answer might still become the stop text."""
+    request = as_request(
+        word_body(server, WORDS[0]), stop=[WORDS[0] * (NUM_WORDS + 10)], logprobs=True, top_logprobs=1
+    )
+    beside = Reader(over_grpc(server, as_request(bodies[-1])))
+    answer = server.chat.CreateChatCompletion.future(request)
+    wait_for_more([beside])
+    send_signal(server, model_file, signal.SIGKILL)
+    (choice,) = answer.result().choices
+    assert choice.message.content == WORDS[0] * NUM_WORDS
+    assert [token.token for token in choice.logprobs.content] == [WORDS[0]] * NUM_WORDS
+    assert all(len(token.top_logprobs) == 1 for token in choice.logprobs.content)
+    beside.answer()
+
+
 def test_random_numbers_go_on_where_they_were(server: RunningServer, model_file: Path) -> None:
     """Few draws are so close that the last bits of the logits decide them."""
     digits = server.tokenizer.Tokenize(tokenizer_pb2.TokenizeRequest(model="smollm2", text="0123456789"))
