@@ -12,5 +12,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes is the machine's business.
-settings.register_profile("llamawire", deadline=None)
+# `--hypothesis-profile thorough` is for whoever has changed what is tested so.
+settings.register_profile("llamawire", deadline=None, max_examples=50)
+settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("llamawire")

@@ -198,7 +198,7 @@ PROMPTS = {
 
 
 @pytest.mark.parametrize("name", PIECES)
-@settings(deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_what_is_taken_is_what_the_splitter_takes(name: str, data: st.DataObject) -> None:
     style, prompt = STYLES[name], data.draw(st.sampled_from(PROMPTS[name]))

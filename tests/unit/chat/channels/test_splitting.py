@@ -32,7 +32,7 @@ def test_where_a_text_is_cut_changes_nothing(case: Case, data: st.DataObject) ->
 
 
 @EVERY_CASE
-@settings(deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_held_back_is_what_is_not_decided_and_nothing_more(case: Case, data: st.DataObject) -> None:
     text = data.draw(case.texts())
