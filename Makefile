@@ -26,7 +26,7 @@ doctor: runtime ## Check this machine and this build of llama.cpp
 	@$(BIN)/llamawire-server doctor
 
 test: setup ## Run the tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: setup ## Lint, types, formatting, the contract and its stubs
 	$(BIN)/ruff check

@@ -25,11 +25,12 @@ SAYINGS = (
     "The early bird catches the worm.",
     "Row, row, row your boat, gently down the stream.",
 )
+# Where these answers part is left to last bits, but not how they begin: by a logit and more.
 STORIES = (
-    "Write a story about a fox.",
-    "Explain how a bicycle stays upright.",
     "Why is the sky blue?",
-    "Write a short poem about rain.",
+    "What is photosynthesis?",
+    "What is a volcano?",
+    "Explain what a compass is for.",
 )
 NONSENSE = (
     "tell me of q",

@@ -252,7 +252,7 @@ def test_an_unknown_model(sdk: openai.OpenAI, stream: bool) -> None:
         ({"top_logprobs": 2}, "top_logprobs"),
         ({"extra_body": {"bogus": 1}}, "bogus"),
     ],
-    ids=str,
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else value,
 )
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 def test_a_bad_value_is_named(sdk: openai.OpenAI, fields: dict[str, Any], param: str, stream: bool) -> None:
