@@ -14,6 +14,7 @@ from llamawire_server.chat.template import ChatTemplate
 from llamawire_server.engine.engine import Engine
 from llamawire_server.engine.sequence import Sequence
 from llamawire_server.engine.step import Limits, Move, Sampled, Slice
+from llamawire_server.engine.step_times import StepTimes
 from llamawire_server.worker.generations import Generations
 from llamawire_server.worker.messages import (
     ChatPrompt,
@@ -49,6 +50,16 @@ class Bytes:
 
     def marked_pieces(self, markers: SequenceOf[str]) -> dict[int, bytes]:
         return {}
+
+
+class SteadyTimes(StepTimes):
+    """Every step takes as long as any other, whatever this machine does meanwhile: so guessing pays."""
+
+    def observe(self, num_tokens: int, seconds: float) -> None:
+        pass
+
+    def seconds(self, num_tokens: int) -> float:
+        return 1.0
 
 
 class Teller:
@@ -123,10 +134,8 @@ def generate(
 
 def make(teller: Teller, *, max_queued_tokens: int = 1_000_000, looks_back: bool = True) -> Generations:
     prompts = PromptBuilder(Bytes(), ChatTemplate("{{ messages[0].content }}:"), LIMITS.context_length)
-    # A step of many tokens is taken to last hardly longer than one of few, and so guessing pays.
     engine = Engine(teller, token_seconds=1.0)
-    for size in (1, 2, 4, 8, 16, 32, 63):
-        engine._speculation.times.observe(size, 1.0)
+    engine._speculation.times = SteadyTimes(1.0)
     return Generations(
         engine,
         LIMITS,
