@@ -11,6 +11,7 @@ import llama_cpp
 from llguidance import LLTokenizer
 
 from llamawire_server.engine.runner.grammars import GrammarVocabulary
+from llamawire_server.engine.runner.token_kinds import is_special
 
 # What llguidance knows a token by that is no text.
 _SPECIAL_MARK = b"\xff"
@@ -27,10 +28,10 @@ def read_vocabulary(vocabulary: Any, size: int, end_token_ids: frozenset[int]) -
     """
     tokens: list[bytes] = []
     special_tokens: dict[str, int] = {}
-    for token, (name, is_special) in enumerate(_named_tokens(vocabulary, size)):
-        is_special = is_special or token in end_token_ids
-        tokens.append(_SPECIAL_MARK + name if is_special else name)
-        if is_special and name:
+    for token, (name, is_no_text) in enumerate(_named_tokens(vocabulary, size)):
+        is_no_text = is_no_text or token in end_token_ids
+        tokens.append(_SPECIAL_MARK + name if is_no_text else name)
+        if is_no_text and name:
             special_tokens.setdefault(name.decode("utf-8", "replace"), token)
         if token % _CHUNK_TOKENS == 0:
             time.sleep(0)
@@ -69,13 +70,4 @@ def _named_tokens(vocabulary: Any, size: int) -> Iterator[tuple[bytes, bool]]:
             buffer = ctypes.create_string_buffer(room)
             length = llama_cpp.llama_token_to_piece(vocabulary, token, buffer, room, 0, True)
         name = buffer.raw[:length]
-        # The first two have no bytes where text is made of them. Of the third kind are markers like `<think>`, which
-        # are text to llama.cpp; a grammar is to have them where it names them, and not wherever text may be.
-        is_special = bool(
-            attributes & (llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN)
-        ) or bool(
-            attributes & llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
-            and name.startswith(b"<")
-            and name.endswith(b">")
-        )
-        yield name, is_special
+        yield name, is_special(attributes, name)

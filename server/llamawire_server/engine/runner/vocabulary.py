@@ -10,6 +10,8 @@ from typing import Any
 
 import llama_cpp
 
+from llamawire_server.engine.runner.token_kinds import MAY_BE_SPECIAL, is_special
+
 # llama.cpp looks for every control token in all the text that follows, from each place where it has found one: the
 # time grows with the square of a text's length. Cut at control tokens into texts of about this size, it does not.
 SEGMENT_LENGTH = 8192
@@ -130,14 +132,14 @@ class Vocabulary:
     def _special_tokens(self) -> dict[str, int]:
         # Looked up by name: to tokenize a text that is none of them can end the process, if the model lacks letters.
         found: dict[str, int] = {}
-        control = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
         for token in range(self.size):
             attributes = llama_cpp.llama_vocab_get_attr(self._vocabulary, token)
-            if not attributes & (control | llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED):
-                continue
-            name = self._name(token)
-            if name and (attributes & control or (name.startswith("<") and name.endswith(">"))):
-                found.setdefault(name, token)
+            # Most tokens are plain text, whose names need not be read to know so.
+            if attributes & MAY_BE_SPECIAL and is_special(
+                attributes, name := self._read_piece(token, special=True)
+            ):
+                found.setdefault(name.decode("utf-8", "replace"), token)
+        found.pop("", None)
         return found
 
     def marked_pieces(self, markers: Sequence[str]) -> dict[int, bytes]:
