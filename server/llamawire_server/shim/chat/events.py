@@ -8,73 +8,35 @@ whose first key is `error`.
 
 from __future__ import annotations
 
-import time
-import uuid
-
 from llamawire.v1 import chat_pb2
-from llamawire_server.errors import ServiceError
 from llamawire_server.shim.chat import answers
-from llamawire_server.shim.http.errors import error_body
-from llamawire_server.shim.http.event_text import encode, event
+from llamawire_server.shim.http.chunk_events import NamedChunkEvents
+from llamawire_server.shim.http.event_text import encode
 from llamawire_server.shim.http.response_types import Json
-
-DONE = b"data: [DONE]\n\n"
 
 _KIND = "chat.completion.chunk"
 
 
-class ChunkEvents:
-    """Writes the events of one stream. The first chunk names the answer, unless it had to be named before."""
+class ChunkEvents(NamedChunkEvents[chat_pb2.ChatCompletionChunk]):
+    """Writes the events of one answer to a conversation."""
 
     def __init__(self, model: str, include_usage: bool, as_functions: bool) -> None:
         """model: as the request has it."""
-        self._model = model
-        self._include_usage = include_usage
+        super().__init__(model, include_usage, id_prefix="chatcmpl", unnamed=chat_pb2.ChatCompletionChunk())
         self._as_functions = as_functions
-        self._has_begun = False
-        self._names: Json = {}
-        self._envelope: Json = {}
-        self._prefix = b""
-        self._suffix = b',"usage":null}\n\n' if include_usage else b"}\n\n"
         self._around_text: dict[int, tuple[bytes, bytes]] = {}
         self._num_opened = 0
-        self._last: Json | None = None
 
-    def write(self, chunk: chat_pb2.ChatCompletionChunk) -> bytes:
-        """The events of one chunk; empty where it has no news."""
-        if not self._has_begun:
-            self._has_begun = True
-            self._name(chunk)
-        if chunk.HasField("usage"):
-            self._last = {"usage": answers.usage(chunk.usage), "timings": answers.timings(chunk.timings)}
+    def _envelope_of(self, chunk: chat_pb2.ChatCompletionChunk) -> Json:
+        return answers.envelope(chunk, _KIND)
+
+    def _cost(self, chunk: chat_pb2.ChatCompletionChunk) -> Json | None:
+        if not chunk.HasField("usage"):
+            return None
+        return {"usage": answers.usage(chunk.usage), "timings": answers.timings(chunk.timings)}
+
+    def _choices(self, chunk: chat_pb2.ChatCompletionChunk) -> bytes:
         return b"".join([self._choice(choice) for choice in chunk.choices])
-
-    def keep_alive(self) -> bytes:
-        """An event without news."""
-        if not self._envelope:
-            # What clients have been told once must stay the same to the end.
-            self._names = {
-                "id": f"chatcmpl-{uuid.uuid4().hex}",
-                "created": int(time.time()),
-                "model": self._model,
-            }
-            self._name(chat_pb2.ChatCompletionChunk())
-        return self._chunk([])
-
-    def end(self) -> bytes:
-        """The events that end a stream which came to its end."""
-        if not self._include_usage or self._last is None:
-            return DONE
-        return event({**self._envelope, "choices": [], **self._last}) + DONE
-
-    def fail(self, error: ServiceError) -> bytes:
-        """The last event of a stream that failed."""
-        return event(error_body(error))
-
-    def _name(self, chunk: chat_pb2.ChatCompletionChunk) -> None:
-        """Take from the first chunk what each event repeats, and encode it once."""
-        self._envelope = answers.envelope(chunk, _KIND) | self._names
-        self._prefix = b"data: " + encode(self._envelope)[:-1] + b',"choices":'
 
     def _choice(self, choice: chat_pb2.ChunkChoice) -> bytes:
         if choice.index < self._num_opened and _is_text_alone(choice):
@@ -133,9 +95,6 @@ class ChunkEvents:
         """The event of what is new in a choice. own: fields that llamawire adds to it."""
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
         return self._chunk([choice | own])
-
-    def _chunk(self, choices: list[Json]) -> bytes:
-        return self._prefix + encode(choices) + self._suffix
 
 
 def _is_text_alone(choice: chat_pb2.ChunkChoice) -> bool:
