@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
+from llamawire_server.shim.chat.sampling_fields import SamplingFields
 from llamawire_server.shim.http.request_types import (
-    Float32,
     Int32,
-    Int64,
     List,
     NotSupported,
     RequestModel,
-    check_token_id,
     tag_of_json_type,
     tag_of_type_field,
 )
@@ -267,12 +265,6 @@ class Prediction(RequestModel):
     content: PlainContent
 
 
-Stop = Annotated[
-    Annotated[str, Tag("|string")] | Annotated[List[str], Tag("|array")],
-    Discriminator(tag_of_json_type),
-]
-
-
 class StreamOptions(RequestModel):
     """How a stream is to be sent."""
 
@@ -282,7 +274,7 @@ class StreamOptions(RequestModel):
     """Accepted without effect: chunks are never padded."""
 
 
-class ChatCompletionRequest(RequestModel):
+class ChatCompletionRequest(SamplingFields):
     """Asks for the next message of a conversation. Defaults and ranges are those of the gRPC request."""
 
     model: str
@@ -293,38 +285,16 @@ class ChatCompletionRequest(RequestModel):
     """Whether to send the answer as it is generated, as server-sent events."""
     stream_options: StreamOptions | None = None
 
-    temperature: Float32 | None = None
-    """Divides the logits before sampling; 0 always takes the likeliest token. [0, 2]"""
-    top_p: Float32 | None = None
-    """Keep the likeliest tokens that together reach this probability. [0, 1]"""
-    top_k: Int32 | None = None
-    """Keep this many of the likeliest tokens; 0 keeps all. llamawire's own."""
-    min_p: Float32 | None = None
-    """Drop tokens less likely than this share of the likeliest one's probability. llamawire's own."""
-    frequency_penalty: Float32 | None = None
-    """Subtracted from a token's logit for each time it was already generated. [-2, 2]"""
-    presence_penalty: Float32 | None = None
-    """Subtracted from a token's logit if it was already generated. [-2, 2]"""
-    repeat_penalty: Float32 | None = None
-    """Makes tokens of the prompt and the answer less likely; 1 is off. (0, 10] llamawire's own."""
-    seed: Int64 | None = None
-    """The same request with the same seed and system_fingerprint gives the same answer."""
     max_completion_tokens: Int32 | None = None
     """The most tokens a choice may have."""
     max_tokens: Int32 | None = None
     """Deprecated: the older name of `max_completion_tokens`."""
-    stop: Stop | None = None
-    """Texts that end a choice; they are not part of it."""
-    stop_token_ids: List[Int32] | None = None
-    """Tokens that end a choice. llamawire's own."""
     n: Int32 | None = None
     """How many choices to generate."""
     logprobs: bool | None = None
     """Whether to return the log probabilities of the tokens of the text."""
     top_logprobs: Int32 | None = None
     """How many of the likeliest tokens to list at each place. [0, 20]"""
-    logit_bias: dict[Annotated[str, BeforeValidator(check_token_id)], Float32] | None = None
-    """Added to the logits of tokens; the keys are token ids in decimal digits. [-100, 100]"""
 
     tools: List[Tool] | None = None
     """Functions the model may call."""
@@ -346,12 +316,6 @@ class ChatCompletionRequest(RequestModel):
     llamawire's own."""
     chat_template_kwargs: dict[str, Any] | None = None
     """More variables for the chat template, such as {"enable_thinking": false}. llamawire's own."""
-    wait_for_model: bool | None = None
-    """Whether to wait for a model that is not loaded; false: a 503 at once, while it is being loaded. Default true.
-    llamawire's own."""
-    priority: Int32 | None = None
-    """Where the request stands in the model's line: lower goes first, and one step is worth ten seconds of waiting.
-    [-100, 100] vLLM's and llamawire's own."""
     prediction: Prediction | None = None
     user: str | None = None
     """Names the end user. Accepted; has no effect."""

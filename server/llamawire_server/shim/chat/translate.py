@@ -12,23 +12,15 @@ from llamawire_server.errors import invalid_field
 from llamawire_server.shim.chat import functions
 from llamawire_server.shim.chat import request_schema as openai
 from llamawire_server.shim.chat.allowed_tools import callable_tools, check_allowed_tools
+from llamawire_server.shim.chat.sampling_fields import SAME_SAMPLING_FIELDS
 
 # Fields that have the same name and type on both sides.
 _SAME = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "frequency_penalty",
-    "presence_penalty",
-    "repeat_penalty",
-    "seed",
+    *SAME_SAMPLING_FIELDS,
     "n",
     "logprobs",
     "top_logprobs",
     "parallel_tool_calls",
-    "wait_for_model",
-    "priority",
     "reasoning_budget",
 )
 

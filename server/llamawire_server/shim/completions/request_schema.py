@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, Discriminator, Tag
+from pydantic import Discriminator, Tag
 
-from llamawire_server.shim.chat.request_schema import Prediction, ResponseFormat, Stop, StreamOptions
+from llamawire_server.shim.chat.request_schema import Prediction, ResponseFormat, StreamOptions
+from llamawire_server.shim.chat.sampling_fields import SamplingFields
 from llamawire_server.shim.http.request_types import (
-    Float32,
     Int32,
-    Int64,
     List,
-    RequestModel,
-    check_token_id,
 )
 
 
@@ -40,7 +37,7 @@ Prompt = Annotated[
 ]
 
 
-class CompletionRequest(RequestModel):
+class CompletionRequest(SamplingFields):
     """Asks for what comes after one or more texts. Defaults and ranges are those of the gRPC request."""
 
     model: str
@@ -61,46 +58,18 @@ class CompletionRequest(RequestModel):
     """Whether to send the choices as they are generated, as server-sent events."""
     stream_options: StreamOptions | None = None
 
-    temperature: Float32 | None = None
-    """Divides the logits before sampling; 0 always takes the likeliest token. [0, 2]"""
-    top_p: Float32 | None = None
-    """Keep the likeliest tokens that together reach this probability. [0, 1]"""
-    top_k: Int32 | None = None
-    """Keep this many of the likeliest tokens; 0 keeps all. llamawire's own."""
-    min_p: Float32 | None = None
-    """Drop tokens less likely than this share of the likeliest one's probability. llamawire's own."""
-    frequency_penalty: Float32 | None = None
-    """Subtracted from a token's logit for each time it was already generated. [-2, 2]"""
-    presence_penalty: Float32 | None = None
-    """Subtracted from a token's logit if it was already generated. [-2, 2]"""
-    repeat_penalty: Float32 | None = None
-    """Makes tokens of the prompt and the answer less likely; 1 is off. (0, 10] llamawire's own."""
-    seed: Int64 | None = None
-    """The same request with the same seed and system_fingerprint gives the same answer."""
     max_tokens: Int32 | None = None
     """The most tokens a choice may have; 0: none, as for scoring with `echo` and `logprobs`. Default: the model's."""
-    stop: Stop | None = None
-    """Texts that end a choice; they are not part of it."""
-    stop_token_ids: List[Int32] | None = None
-    """Tokens that end a choice. llamawire's own."""
     n: Int32 | None = None
     """How many choices to give for each prompt."""
     best_of: Int32 | None = None
     """How many choices to generate for each prompt, of which the `n` likeliest are given. Not in a stream."""
     logprobs: Int32 | None = None
     """How many of the likeliest tokens to list at each place. [0, 20]"""
-    logit_bias: dict[Annotated[str, BeforeValidator(check_token_id)], Float32] | None = None
-    """Added to the logits of tokens; the keys are token ids in decimal digits. [-100, 100]"""
 
     response_format: ResponseFormat | None = None
     """What form the text after the prompt must have. llamawire's own."""
     prediction: Prediction | None = None
     """llamawire's own."""
-    wait_for_model: bool | None = None
-    """Whether to wait for a model that is not loaded; false: a 503 at once, while it is being loaded. Default true.
-    llamawire's own."""
-    priority: Int32 | None = None
-    """Where the request stands in the model's line: lower goes first, and one step is worth ten seconds of waiting.
-    [-100, 100] vLLM's and llamawire's own."""
     user: str | None = None
     """Names the end user. Accepted; has no effect."""

@@ -5,30 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llamawire.v1 import completion_pb2
+from llamawire_server.shim.chat.sampling_fields import SAME_SAMPLING_FIELDS
 from llamawire_server.shim.chat.translate import plain_text, to_response_format
 from llamawire_server.shim.completions.request_schema import CompletionRequest
 
 # Fields that have the same name and type on both sides.
 _SAME = (
+    *SAME_SAMPLING_FIELDS,
     "suffix",
     "echo",
     "add_special",
     "parse_special",
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "frequency_penalty",
-    "presence_penalty",
-    "repeat_penalty",
-    "seed",
     "max_tokens",
     "n",
     "best_of",
     "logprobs",
     "user",
-    "wait_for_model",
-    "priority",
 )
 
 
