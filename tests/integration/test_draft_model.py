@@ -14,13 +14,13 @@ from servers import NO_END, RunningServer, ask, failure_of, launch, reason_of
 from bench.tiny_model import write_tiny_model as write_model_with_vocabulary
 from llamawire.v1 import chat_pb2
 from llamawire_server.config import ModelSettings
+from llamawire_server.engine.drafting.model import ModelDrafting
+from llamawire_server.engine.drafting.step_times import StepTimes
 from llamawire_server.engine.engine import Engine
-from llamawire_server.engine.model_drafting import ModelDrafting
 from llamawire_server.engine.runner.draft_model import load_draft_model
 from llamawire_server.engine.runner.model import EngineLog, LoadedModel
 from llamawire_server.engine.runner.runner import LlamaRunner
 from llamawire_server.engine.sequence import SamplingParameters, Sequence
-from llamawire_server.engine.step_times import StepTimes
 
 # A model of so many layers takes at least ten times as long as one of a single layer.
 NUM_IDLE_LAYERS = 150

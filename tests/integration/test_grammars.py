@@ -15,8 +15,8 @@ from tool_formats import FORMATS, TAGGED, read
 from llamawire_server.chat.grammar import Grammar, to_lark
 from llamawire_server.chat.tools import Named, Tool
 from llamawire_server.config import ModelSettings
+from llamawire_server.engine.drafting.prompt_lookup import PromptLookup
 from llamawire_server.engine.engine import Engine
-from llamawire_server.engine.prompt_lookup import PromptLookup
 from llamawire_server.engine.runner.grammar_vocabulary import read_vocabulary
 from llamawire_server.engine.runner.grammars import Grammars
 from llamawire_server.engine.runner.model import EngineLog, LoadedModel

@@ -8,26 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from llamawire_server.engine.budget import PromptBudget, StepTargets
+from llamawire_server.engine.budget import PROMPT_SPEEDUP, PromptBudget, StepTargets
+from llamawire_server.engine.decode_errors import CacheFullError, DecodeError
+from llamawire_server.engine.drafting.speculation import BatchDrafter, Speculation
 from llamawire_server.engine.logprobs import TokenLogprobs
 from llamawire_server.engine.scheduler import Scheduler
 from llamawire_server.engine.sequence import FinishReason, Sequence
-from llamawire_server.engine.speculation import BatchDrafter, Speculation
 from llamawire_server.engine.step import Limits, Move, Sampled, Slice, Step
 
 log = logging.getLogger(__name__)
-
-
-# How much faster a prompt's tokens are computed than single ones, at least, as far as is known beforehand.
-PROMPT_SPEEDUP = 2
-
-
-class DecodeError(Exception):
-    """A batch could not be computed. What it had stored in the KV cache is undone by `Runner.cut`."""
-
-
-class CacheFullError(DecodeError):
-    """No cells were found for a batch."""
 
 
 class Runner(Protocol):

@@ -13,9 +13,10 @@ import bisect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
-from llamawire_server.engine.prefix_cache import LEAST_KEPT_TOKENS, Found, PrefixCache
-from llamawire_server.engine.prefix_tree import common_length
-from llamawire_server.engine.sequence import TILE_TOKENS, Awaited, FinishReason, Prefill, Sequence
+from llamawire_server.engine.prefill import Awaited, Prefill, shares
+from llamawire_server.engine.prefixes.cache import LEAST_KEPT_TOKENS, Found, PrefixCache
+from llamawire_server.engine.prefixes.tree import common_length
+from llamawire_server.engine.sequence import TILE_TOKENS, FinishReason, Sequence
 from llamawire_server.engine.step import Draft, Limits, Sampled, Slice, Step
 
 # A long prompt gets so many tokens of each step, whatever the budget: each step looks at all that there is of it, and
@@ -107,7 +108,7 @@ class Scheduler:
         if any(entry.leader.num_computed_tokens < entry.leader.num_wide_tokens for entry in self._prefilling):
             prompt_budget = max(prompt_budget, LEAST_WIDE_TOKENS)
         budget = min(prompt_budget, self.limits.batch_tokens - step.num_tokens)
-        for prefill, length in self._shares(budget):
+        for prefill, length in shares(self._prefilling, budget):
             is_last = length == prefill.leader.num_pending_tokens
             samples = tuple(prefill.sequences) if is_last else ()
             step.slices.append(self._slice(prefill.leader, length, samples))
@@ -294,23 +295,6 @@ class Scheduler:
                     entry.stops.add(prefill.awaits.num_tokens)
         return True
 
-    def _shares(self, budget: int) -> Iterator[tuple[Prefill, int]]:
-        """How many tokens of a step each prompt gets.
-
-        Those that need least come first, so that a short prompt does not wait for a long one; but half of the step
-        is the oldest one's, so that it ends however many come after it.
-        """
-        reserved = (
-            min(self._prefilling[0].leader.num_pending_tokens, (budget + 1) // 2) if self._prefilling else 0
-        )
-        for prefill in sorted(self._prefilling, key=lambda entry: entry.leader.num_pending_tokens):
-            if prefill is self._prefilling[0]:
-                reserved = 0
-            length = _cut(prefill, min(prefill.leader.num_pending_tokens, budget - reserved))
-            if length > 0:
-                yield prefill, length
-                budget -= length
-
     def _fits(self, prefill: Prefill, found: Found) -> bool:
         if not self._prefilling and not self._decoding:
             return True
@@ -391,15 +375,3 @@ class Scheduler:
                 self._cache.drop(sequence.slot)
         sequence.slot = None
         sequence.num_computed_tokens = 0
-
-
-def _cut(prefill: Prefill, length: int) -> int:
-    """As many of the next `length` tokens as are computed together: all of them wide or all narrow, and no further
-    than to where somebody else wants to go on from."""
-    sequence = prefill.leader
-    at = sequence.num_computed_tokens
-    length = min([length, *(stop - at for stop in prefill.stops if stop > at)])
-    num_wide = min(length, sequence.num_wide_tokens - at)
-    if num_wide <= 0:
-        return length
-    return num_wide - num_wide % TILE_TOKENS or num_wide

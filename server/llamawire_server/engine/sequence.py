@@ -216,36 +216,3 @@ class Sequence:
     def sort_key(self) -> tuple[float, int, int]:
         """Its rank, and its age: requests are numbered in the order in which they came."""
         return (self.rank, self.request_id, self.index)
-
-
-@dataclass(frozen=True)
-class Awaited:
-    """The first `num_tokens` tokens of a sequence, which is computing them."""
-
-    sequence: Sequence
-    num_tokens: int
-
-
-@dataclass(eq=False)
-class Prefill:
-    """A prompt to compute, for the sequences that will go on from it.
-
-    The first sequence computes; when its prompt is done, the others fork from it: they share its cells and each
-    samples its own first token from the same logits.
-    """
-
-    sequences: list[Sequence] = field(default_factory=list)
-
-    awaits: Awaited | None = None
-    """What another prompt is computing that this one can share then."""
-
-    stops: set[int] = field(default_factory=set)
-    """Lengths at which others want to go on from what this one has computed, to be met exactly."""
-
-    @property
-    def leader(self) -> Sequence:
-        return self.sequences[0]
-
-    @property
-    def followers(self) -> list[Sequence]:
-        return self.sequences[1:]

@@ -22,8 +22,8 @@ from llamawire_server.chat.plan import Planner
 from llamawire_server.chat.template import ChatTemplate, TemplateError
 from llamawire_server.chat.tools.recognition import find_format
 from llamawire_server.engine.budget import StepTargets
+from llamawire_server.engine.drafting.model import ModelDrafting
 from llamawire_server.engine.engine import Engine
-from llamawire_server.engine.model_drafting import ModelDrafting
 from llamawire_server.engine.runner.draft_model import load_draft_model
 from llamawire_server.engine.runner.model import (
     GGML_LOG_LEVEL_ERROR,

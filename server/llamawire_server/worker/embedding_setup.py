@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from llamawire_server.config import ModelSettings
 from llamawire_server.engine.budget import StepTargets
+from llamawire_server.engine.decode_errors import DecodeError
 from llamawire_server.engine.embedding.engine import EmbeddingEngine
-from llamawire_server.engine.engine import DecodeError
 from llamawire_server.engine.runner.embedding_context import EmbeddingContext
 from llamawire_server.engine.runner.model import LoadedModel, ModelLoadError
 from llamawire_server.engine.runner.pooling import PoolingError

@@ -10,9 +10,9 @@ import msgspec
 
 from llamawire_server.chat.plan import Plan
 from llamawire_server.engine.constraint import ConstraintError
+from llamawire_server.engine.drafting.prompt_lookup import PromptLookup
 from llamawire_server.engine.engine import Engine, Output
 from llamawire_server.engine.logprobs import TokenLogprobs
-from llamawire_server.engine.prompt_lookup import PromptLookup
 from llamawire_server.engine.sequence import FinishReason, PromptScores, Sequence
 from llamawire_server.engine.step import Limits, Step
 from llamawire_server.worker.answer_plans import AnswerPlans

@@ -10,11 +10,12 @@ from constraints import Choices
 from sampling import GREEDY
 
 from llamawire_server.engine.constraint import ConstraintError
-from llamawire_server.engine.engine import DecodeError, Engine
+from llamawire_server.engine.decode_errors import DecodeError
+from llamawire_server.engine.drafting.prompt_lookup import PromptLookup
+from llamawire_server.engine.drafting.speculation import Speculation
+from llamawire_server.engine.engine import Engine
 from llamawire_server.engine.logprobs import TokenLogprobs
-from llamawire_server.engine.prompt_lookup import PromptLookup
 from llamawire_server.engine.sequence import FinishReason, Sequence
-from llamawire_server.engine.speculation import Speculation
 from llamawire_server.engine.step import Draft, Limits, Move, Sampled, Slice
 
 END = 99

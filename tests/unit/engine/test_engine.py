@@ -8,8 +8,9 @@ from draft_cells import DraftCells
 from sampling import GREEDY
 
 from llamawire_server.engine.budget import PromptBudget, StepTargets
-from llamawire_server.engine.engine import CacheFullError, DecodeError, Engine
-from llamawire_server.engine.model_drafting import ModelDrafting
+from llamawire_server.engine.decode_errors import CacheFullError, DecodeError
+from llamawire_server.engine.drafting.model import ModelDrafting
+from llamawire_server.engine.engine import Engine
 from llamawire_server.engine.sequence import FinishReason, Sequence
 from llamawire_server.engine.step import Limits, Move, Sampled, Slice
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from kv_cells import KvCells
 from sampling import GREEDY
 
-from llamawire_server.engine.engine import CacheFullError, DecodeError, Engine
-from llamawire_server.engine.prompt_lookup import PromptLookup
+from llamawire_server.engine.decode_errors import CacheFullError, DecodeError
+from llamawire_server.engine.drafting.prompt_lookup import PromptLookup
+from llamawire_server.engine.engine import Engine
 from llamawire_server.engine.sequence import FinishReason, Sequence
 from llamawire_server.engine.step import Limits, Move, Sampled, Slice
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from llamawire_server.engine.draft_rows import Run
+from llamawire_server.engine.drafting.rows import Run
 from llamawire_server.engine.step import Limits
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
+from llamawire_server.engine.decode_errors import DecodeError
 from llamawire_server.engine.embedding.job import EmbeddingLimits, Job, Piece
-from llamawire_server.engine.engine import DecodeError
 
 LIMITS = EmbeddingLimits(context_length=100, batch_tokens=32, batch_inputs=4, takes_parts=True)
 WHOLE = EmbeddingLimits(context_length=100, batch_tokens=32, batch_inputs=4, takes_parts=False)

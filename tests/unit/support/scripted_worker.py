@@ -12,7 +12,8 @@ from answer_plans import plans_of
 from sampling import GREEDY
 
 from llamawire_server.chat.template import ChatTemplate
-from llamawire_server.engine.engine import DecodeError, Engine
+from llamawire_server.engine.decode_errors import DecodeError
+from llamawire_server.engine.engine import Engine
 from llamawire_server.engine.logprobs import TokenLogprobs
 from llamawire_server.engine.sequence import Sequence
 from llamawire_server.engine.step import Limits, Move, Sampled, Slice

@@ -11,10 +11,10 @@ from answer_plans import plans_of
 from sampling import GREEDY
 
 from llamawire_server.chat.template import ChatTemplate
+from llamawire_server.engine.drafting.step_times import StepTimes
 from llamawire_server.engine.engine import Engine
 from llamawire_server.engine.sequence import Sequence
 from llamawire_server.engine.step import Limits, Move, Sampled, Slice
-from llamawire_server.engine.step_times import StepTimes
 from llamawire_server.worker.generations import Generations
 from llamawire_server.worker.messages import (
     ChatPrompt,

@@ -7,10 +7,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from llamawire_server.engine.budget import PromptBudget, StepTargets
+from llamawire_server.engine.budget import PROMPT_SPEEDUP, PromptBudget, StepTargets
+from llamawire_server.engine.decode_errors import DecodeError
 from llamawire_server.engine.embedding.job import EmbeddingLimits, Job, Piece
 from llamawire_server.engine.embedding.scheduler import EmbeddingScheduler
-from llamawire_server.engine.engine import PROMPT_SPEEDUP, DecodeError
 
 log = logging.getLogger(__name__)
 

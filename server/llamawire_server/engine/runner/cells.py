@@ -9,7 +9,7 @@ import llama_cpp
 import numpy as np
 import numpy.typing as npt
 
-from llamawire_server.engine.engine import CacheFullError
+from llamawire_server.engine.decode_errors import CacheFullError
 from llamawire_server.engine.step import Copy, Cut, Limits, Load, Move, Store
 
 _BytePointer = ctypes.POINTER(ctypes.c_uint8)

@@ -11,8 +11,8 @@ from typing import Any
 import llama_cpp
 import numpy as np
 
-from llamawire_server.engine.draft_rows import Run
-from llamawire_server.engine.engine import CacheFullError, DecodeError
+from llamawire_server.engine.decode_errors import CacheFullError, DecodeError
+from llamawire_server.engine.drafting.rows import Run
 from llamawire_server.engine.runner.batch import Batch
 from llamawire_server.engine.runner.mapped_files import release_mapped_files
 from llamawire_server.engine.runner.model import (

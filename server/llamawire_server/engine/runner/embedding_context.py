@@ -12,8 +12,8 @@ import numpy as np
 
 from llamawire_server.config import ModelSettings
 from llamawire_server.engine.context_size import embedding_limits
+from llamawire_server.engine.decode_errors import DecodeError
 from llamawire_server.engine.embedding.job import EmbeddingLimits, Job, Piece
-from llamawire_server.engine.engine import DecodeError
 from llamawire_server.engine.runner.batch import Batch
 from llamawire_server.engine.runner.model import LoadedModel, metadata_of
 from llamawire_server.engine.runner.pooling import Pool, Rows, find_pooling

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from llamawire_server.engine.engine import DecodeError
+from llamawire_server.engine.decode_errors import DecodeError
 
 Logits = npt.NDArray[np.float32]
 """One float32 a token of the vocabulary, in whoever's memory."""

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llamawire_server.config import POOLINGS
-from llamawire_server.engine.engine import DecodeError
+from llamawire_server.engine.decode_errors import DecodeError
 
 Rows = npt.NDArray[np.float32]
 """A row of float32 a token, in whoever's memory."""

@@ -11,7 +11,7 @@ import llama_cpp
 import numpy as np
 
 from llamawire_server.engine.constraint import ConstraintError
-from llamawire_server.engine.engine import CacheFullError, DecodeError
+from llamawire_server.engine.decode_errors import CacheFullError, DecodeError
 from llamawire_server.engine.logprobs import TokenLogprobs
 from llamawire_server.engine.runner.batch import Batch
 from llamawire_server.engine.runner.batch_sampling import BatchSampling, Result

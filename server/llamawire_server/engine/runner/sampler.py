@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llamawire_server.engine.constraint import ConstraintError, Mask
-from llamawire_server.engine.engine import DecodeError
+from llamawire_server.engine.decode_errors import DecodeError
 from llamawire_server.engine.logprobs import TokenLogprobs
 from llamawire_server.engine.runner.distribution import token_logprobs
 from llamawire_server.engine.runner.logits import Logits, in_order, likeliest, without_nan

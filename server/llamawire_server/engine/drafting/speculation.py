@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from llamawire_server.engine.drafting.step_times import StepTimes
 from llamawire_server.engine.sequence import Sequence
 from llamawire_server.engine.step import Draft
-from llamawire_server.engine.step_times import StepTimes
 
 # Drafts are of one of these lengths, or shorter where nothing more is to be guessed.
 LENGTHS = (2, 4, 8, 16, 32)

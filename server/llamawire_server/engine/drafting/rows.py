@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from llamawire_server.engine.prefix_tree import common_length
+from llamawire_server.engine.prefixes.tree import common_length
 from llamawire_server.engine.sequence import Sequence
 from llamawire_server.engine.step import Limits
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sampling import GREEDY
 
-from llamawire_server.engine.prompt_lookup import PromptLookup
+from llamawire_server.engine.drafting.prompt_lookup import PromptLookup
 from llamawire_server.engine.sequence import Sequence
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec import msgpack, structs
 from sampling import GREEDY
 
-from llamawire_server.engine.engine import DecodeError
+from llamawire_server.engine.decode_errors import DecodeError
 from llamawire_server.engine.logprobs import TokenLogprobs
 from llamawire_server.engine.runner.distribution import token_logprobs
 from llamawire_server.engine.runner.sampler import Sampler

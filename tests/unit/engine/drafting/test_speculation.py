@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sampling import GREEDY
 
+from llamawire_server.engine.drafting.speculation import Speculation
 from llamawire_server.engine.sequence import Sequence
-from llamawire_server.engine.speculation import Speculation
 from llamawire_server.engine.step import Draft
 
 

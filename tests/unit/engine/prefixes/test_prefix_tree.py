@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llamawire_server.engine.prefix_tree import PrefixTree
+from llamawire_server.engine.prefixes.tree import PrefixTree
 
 
 @dataclass

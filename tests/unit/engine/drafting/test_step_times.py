@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llamawire_server.engine.step_times import StepTimes
+from llamawire_server.engine.drafting.step_times import StepTimes
 
 
 def test_step_times_are_learnt_and_never_fall_with_more_tokens() -> None:

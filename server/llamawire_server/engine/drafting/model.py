@@ -6,13 +6,13 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 
-from llamawire_server.engine.budget import PromptBudget, StepTargets
-from llamawire_server.engine.draft_rows import DraftDecoder, DraftRows, Run
-from llamawire_server.engine.engine import PROMPT_SPEEDUP, CacheFullError, DecodeError
+from llamawire_server.engine.budget import PROMPT_SPEEDUP, PromptBudget, StepTargets
+from llamawire_server.engine.decode_errors import CacheFullError, DecodeError
+from llamawire_server.engine.drafting.rows import DraftDecoder, DraftRows, Run
+from llamawire_server.engine.drafting.step_times import StepTimes
+from llamawire_server.engine.drafting.track_record import TrackRecord
 from llamawire_server.engine.sequence import Sequence
 from llamawire_server.engine.step import Draft
-from llamawire_server.engine.step_times import StepTimes
-from llamawire_server.engine.track_record import TrackRecord
 
 log = logging.getLogger(__name__)
 

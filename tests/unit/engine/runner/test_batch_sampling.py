@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from llamawire_server.engine.engine import DecodeError
+from llamawire_server.engine.decode_errors import DecodeError
 from llamawire_server.engine.runner.batch_sampling import BatchSampling
 from llamawire_server.engine.runner.sampler import Logits, Sampler
 from llamawire_server.engine.sequence import SamplingParameters, Sequence

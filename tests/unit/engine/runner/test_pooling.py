@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamawire_server.engine.engine import DecodeError
+from llamawire_server.engine.decode_errors import DecodeError
 from llamawire_server.engine.runner.pooling import Pool, PoolingError, find_pooling
 
 ROWS = np.array([[3, 4, 0], [0, 0, 8], [0, 5, 0]], np.float32)

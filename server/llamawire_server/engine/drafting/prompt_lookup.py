@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llamawire_server.engine.track_record import Acceptance
+from llamawire_server.engine.drafting.track_record import Acceptance
 
 # So many tokens must have come before in the same order: fewer are too often followed by something else.
 GRAM_TOKENS = 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from llamawire_server.engine.shelf import LEAST_SHELVED_TOKENS, Shelf
+from llamawire_server.engine.prefixes.shelf import LEAST_SHELVED_TOKENS, Shelf
 
 TOKENS = list(range(100))
 

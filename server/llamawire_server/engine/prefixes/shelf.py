@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from llamawire_server.engine.prefix_tree import common_length
+from llamawire_server.engine.prefixes.tree import common_length
 
 # Fewer tokens are as well computed again, unless what is there goes on from them: it could not be put back without.
 LEAST_SHELVED_TOKENS = 32

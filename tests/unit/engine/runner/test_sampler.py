@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from llamawire_server.engine.engine import DecodeError
+from llamawire_server.engine.decode_errors import DecodeError
 from llamawire_server.engine.runner.sampler import Logits, Sampler, _mix
 from llamawire_server.engine.sequence import SamplingParameters, Sequence
 

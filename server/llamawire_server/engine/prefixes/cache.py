@@ -10,8 +10,8 @@ from collections.abc import Callable
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass, field
 
-from llamawire_server.engine.prefix_tree import Match, PrefixTree
-from llamawire_server.engine.shelf import LEAST_SHELVED_TOKENS, Run, Shelf
+from llamawire_server.engine.prefixes.shelf import LEAST_SHELVED_TOKENS, Run, Shelf
+from llamawire_server.engine.prefixes.tree import Match, PrefixTree
 from llamawire_server.engine.step import Copy, Cut, Discard, Limits, Load, Move, Store
 
 # Shorter beginnings are as well computed again: every template has some tokens that all prompts begin with, and a

@@ -11,7 +11,7 @@ from msgspec import structs
 from sampling import GREEDY
 
 from llamawire_server.engine.constraint import ConstraintError
-from llamawire_server.engine.engine import DecodeError
+from llamawire_server.engine.decode_errors import DecodeError
 from llamawire_server.engine.runner.batch_sampling import BatchSampling
 from llamawire_server.engine.runner.sampler import Pick, Sampler
 from llamawire_server.engine.sequence import SamplingParameters, Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llamawire_server.engine.track_record import TrackRecord
+from llamawire_server.engine.drafting.track_record import TrackRecord
 
 
 def test_what_was_seen_last_counts_most() -> None:

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from kv_cells import KvCells
 from sampling import GREEDY
 
-from llamawire_server.engine.engine import CacheFullError, DecodeError
-from llamawire_server.engine.model_drafting import ModelDrafting
+from llamawire_server.engine.decode_errors import CacheFullError, DecodeError
+from llamawire_server.engine.drafting.model import ModelDrafting
+from llamawire_server.engine.drafting.speculation import Speculation
 from llamawire_server.engine.scheduler import Scheduler
 from llamawire_server.engine.sequence import FinishReason, Sequence
-from llamawire_server.engine.speculation import Speculation
 from llamawire_server.engine.step import Limits
 
 LIMITS = Limits(num_slots=4, kv_cache_tokens=400, context_length=200, batch_tokens=64)
