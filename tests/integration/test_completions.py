@@ -20,9 +20,6 @@ from llamawire.v1 import chat_pb2, completion_pb2
 FOX = "The quick brown fox jumps over the lazy dog. The fox and the dog are"
 # Scored in several batches.
 LONG = "Rain fell on the old town, and nobody was out but the cats. " * 8
-GRAMMAR = chat_pb2.ResponseFormat(
-    grammar=chat_pb2.GrammarFormat(syntax=chat_pb2.GrammarFormat.SYNTAX_LARK, grammar='start: "A 🦊 é"')
-)
 # What is computed in other batches has other last bits, which this model makes tenths of.
 CLOSE = 0.3
 
@@ -33,6 +30,13 @@ def llama(model_file: Path) -> Iterator[Llama]:
     model = Llama(str(model_file), n_ctx=256, n_threads=1, flash_attn=True, logits_all=True, verbose=False)
     yield model
     model.close()
+
+
+def one_text(said: str) -> chat_pb2.ResponseFormat:
+    """Nothing else may be said."""
+    return chat_pb2.ResponseFormat(
+        grammar=chat_pb2.GrammarFormat(syntax=chat_pb2.GrammarFormat.SYNTAX_LARK, grammar=f'start: "{said}"')
+    )
 
 
 def text(server: RunningServer, *prompts: str | list[int], **fields: Any) -> str:
@@ -150,7 +154,7 @@ def test_a_scored_prompt_goes_on_as_any_other(server: RunningServer) -> None:
 
 def test_characters_of_several_tokens_and_a_form(server: RunningServer) -> None:
     (choice,) = complete(
-        server, "Say: é🦊", echo=True, logprobs=1, max_tokens=30, response_format=GRAMMAR
+        server, "Say: é🦊", echo=True, logprobs=1, max_tokens=30, response_format=one_text("A 🦊 é")
     ).choices
     assert choice.text == "Say: é🦊A 🦊 é"
     assert choice.finish_reason == chat_pb2.FINISH_REASON_STOP
@@ -182,17 +186,23 @@ def test_seeds_are_a_prompt_s_own(server: RunningServer) -> None:
 
 @pytest.mark.parametrize("fields", [{}, {"echo": True, "logprobs": 2}, {"n": 2, "stop": ["girl"]}])
 def test_a_stream_says_what_the_whole_says(server: RunningServer, fields: dict[str, Any]) -> None:
-    asked = request(ONCE, "One, two,", **fields)
+    said = " girl who sang"
+    asked = request(ONCE, "One, two,", response_format=one_text(said), **fields)
     whole = server.completions.CreateCompletion(asked)
     chunks = list(server.completions.StreamCompletion(asked))
     assert len({(chunk.id, chunk.created, chunk.model, chunk.system_fingerprint) for chunk in chunks}) == 1
     for choice in whole.choices:
+        assert choice.text.endswith(said if "stop" not in fields else " ")
         parts = [part for chunk in chunks for part in chunk.choices if part.index == choice.index]
         assert "".join(part.text for part in parts) == choice.text
         assert [part.finish_reason for part in parts if part.finish_reason] == [choice.finish_reason]
         assert parts[-1].finish_reason
-        tokens = [token for part in parts for token in part.logprobs.tokens]
-        assert tokens == list(choice.logprobs.tokens)
+        streamed = [token for part in parts for token in part.logprobs.tokens]
+        for one, other in zip(streamed, choice.logprobs.tokens, strict=True):
+            assert (one.bytes, one.text_offset) == (other.bytes, other.text_offset)
+            assert one.HasField("logprob") == other.HasField("logprob")
+            assert one.logprob == pytest.approx(other.logprob, abs=CLOSE)
+            assert len(one.top_logprobs) == len(other.top_logprobs)
     assert [chunk.HasField("usage") for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
     assert chunks[-1].usage.total_tokens == whole.usage.total_tokens
     assert chunks[-1].timings.first_token.ToNanoseconds() > 0
