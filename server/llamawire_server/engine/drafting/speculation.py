@@ -13,7 +13,7 @@ LENGTHS = (2, 4, 8, 16, 32)
 
 # What a draft must promise: so many times the tokens that would come without one in the time that it takes. What was
 # measured is uncertain, and a guess that fails holds others up.
-LEAST_GAIN = 1.4
+LEAST_GAIN = 1.2
 
 
 class BatchDrafter(Protocol):

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import bisect
+import math
 
 
 class StepTimes:
-    """How long steps of few tokens take, by their number of tokens."""
+    """How long steps of few tokens take, by their number of tokens.
+
+    What was seen is believed less the longer ago it was, and what a step usually takes is believed in its place: so a
+    size that was slow once, beside other sequences or on a busier machine, is tried again. A trial costs one step.
+    """
 
     _SIZES = (1, 2, 4, 8, 16, 32, 63)
     _SMOOTHING = 0.2
-    # As long as nothing is known: each further token as so much of the first.
+    # What is usual: each further token takes so much of the first.
     _FURTHER_TOKEN_SHARE = 0.5
-    # What was seen so many steps ago counts no more: a size that was slow once would never be tried again.
-    _MEMORY_STEPS = 500
+    # What was seen counts half after so many steps, by its logarithm.
+    _HALF_LIFE_STEPS = 16
 
     def __init__(self, token_seconds: float) -> None:
         """token_seconds: how long a step of one token takes."""
         self._seen: list[float | None] = [token_seconds, *(None for _ in self._SIZES[1:])]
-        """By size; None where no step of about that size was seen of late."""
-        self._last_seen = [0] * len(self._SIZES)
+        """By size; None where no step of about that size was seen."""
+        # What is said beforehand counts little once something was seen.
+        self._last_seen = [-3 * self._HALF_LIFE_STEPS] * len(self._SIZES)
         self._num_steps = 0
         self._seconds = self._complete()
 
@@ -30,21 +36,21 @@ class StepTimes:
         place = bisect.bisect_left(self._SIZES, num_tokens)
         if place and num_tokens - self._SIZES[place - 1] < self._SIZES[place] - num_tokens:
             place -= 1
+        measured = seconds * self._seconds[place] / self.seconds(num_tokens)
+        belief = self._belief(place)
         self._num_steps += 1
         self._last_seen[place] = self._num_steps
-        for other in range(1, len(self._SIZES)):
-            if self._num_steps - self._last_seen[other] > self._MEMORY_STEPS:
-                self._seen[other] = None
-        measured = seconds * self._seconds[place] / self.seconds(num_tokens)
         before = self._seen[place]
         if before is None:
             self._seen[place] = measured
         else:
-            change = 1 + self._SMOOTHING * (measured / before - 1)
             # What makes steps of one size slow makes others slow: if only that size seemed to be, larger ones would
-            # seem to cost nothing. As it may be that size alone, the others follow half of the way.
-            self._seen = [None if seen is None else seen * change**0.5 for seen in self._seen]
-            self._seen[place] = before * change
+            # seem to cost nothing. As it may be that size alone, the others follow half of the way; and less where it
+            # may have been so for long. By logarithms, a step that was held up says little.
+            change = measured / before
+            shared = change ** (self._SMOOTHING * belief / 2)
+            self._seen = [None if seen is None else seen * shared for seen in self._seen]
+            self._seen[place] = before * change ** (1 - (1 - self._SMOOTHING) * belief)
         self._seconds = self._complete()
 
     def seconds(self, num_tokens: int) -> float:
@@ -60,17 +66,24 @@ class StepTimes:
         share = (num_tokens - low) / (high - low)
         return self._seconds[place - 1] + share * (self._seconds[place] - self._seconds[place - 1])
 
+    def _belief(self, place: int) -> float:
+        """How much what was seen of a size counts, 1 if it was seen just now."""
+        return math.pow(0.5, (self._num_steps - self._last_seen[place]) / self._HALF_LIFE_STEPS)
+
     def _complete(self) -> list[float]:
-        """By size: as seen; or as the next smaller one that was seen suggests, and no longer than the next larger one
-        that was. Never less than for a smaller size."""
+        """By size: as seen, as far as that is believed; for the rest as the next smaller one suggests. No longer than
+        the next larger one that was seen, and never less than for a smaller size."""
         complete: list[float] = []
-        known_seconds, known_size = 0.0, 1
         for place, (size, seen) in enumerate(zip(self._SIZES, self._seen, strict=True)):
+            if not complete:
+                assert seen is not None  # given at the beginning
+                complete.append(seen)
+                continue
+            seconds = complete[-1] * self._shape(size) / self._shape(self._SIZES[place - 1])
             if seen is not None:
-                known_seconds, known_size = seen, size
-            seconds = known_seconds * self._shape(size) / self._shape(known_size)
-            larger = next((later for later in self._seen[place:] if later is not None), seconds)
-            complete.append(max(min(seconds, larger), complete[-1] if complete else 0.0))
+                seconds *= (seen / seconds) ** self._belief(place)
+            larger = next((later for later in self._seen[place + 1 :] if later is not None), seconds)
+            complete.append(max(min(seconds, larger), complete[-1]))
         return complete
 
     def _shape(self, num_tokens: int) -> float:

@@ -261,7 +261,8 @@ def test_what_was_found_slow_is_tried_again_after_ever_longer_rests() -> None:
     for _ in range(16):
         guesses(made, (one, 2))
     cells.token_seconds = 9.0
-    guesses(made, (one, 2))
+    while made.seconds([one], 2) < 0.1:  # a single slow step says little
+        guesses(made, (one, 2))
     for _ in range(16):
         assert made.seconds([one], 2) > 0.1
         made.rest()
