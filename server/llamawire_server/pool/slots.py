@@ -258,7 +258,7 @@ class Slots:
             self.arrange()
 
     def note_memory(self, slot: Slot) -> None:
-        """The slot's worker has more in memory than it had."""
+        """The slot's worker has more in memory than it had, or less."""
         if slot.is_loaded:
             self._measure(slot)
             self.register.tell(slot)

@@ -174,7 +174,7 @@ def main() -> None:
     )
     kinds: Any = WorkerSetup
     try:
-        (setup,) = Inbox[WorkerSetup](connection, kinds).receive(wait=True)
+        (setup,) = Inbox[WorkerSetup](connection, kinds).receive(None)
         outbox = Outbox(connection)
         try:
             desk = load(setup, outbox)

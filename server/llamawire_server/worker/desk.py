@@ -90,7 +90,12 @@ class GenerationWork(Work, Protocol):
 class EmbeddingWork(Work, Protocol):
     """Texts that become vectors."""
 
+    @property
+    def rests_at(self) -> float | None: ...
+
     def start(self, request: Embed) -> list[Event]: ...
+
+    def rest(self) -> None: ...
 
 
 class Desk:
@@ -140,7 +145,7 @@ class Desk:
         if is_idle and not self._outbox.is_empty:
             self._outbox.wait()
             is_idle = False
-        self._receive(inbox, wait=is_idle)
+        self._receive(inbox, self._patience() if is_idle else 0.0)
         events = self._go_on_with_forms() + self._take_in()
         for work in self._works:
             if work.has_work:
@@ -149,15 +154,22 @@ class Desk:
                 self._tell(events)
                 events = work.run()
         self._tell(events)
-        self._tell_memory()
+        self._look_after_memory()
 
     @property
     def _has_work(self) -> bool:
         return any(work.has_work for work in self._works)
 
-    def _receive(self, inbox: Inbox[Request], *, wait: bool) -> None:
-        """All that has come: a cancel may be behind many requests."""
-        requests = inbox.receive(wait=wait)
+    def _patience(self) -> float | None:
+        """How long to wait for a request where there is nothing to do, in seconds; None: for ever."""
+        rests_at = self._embeddings.rests_at
+        if rests_at is None:
+            return None
+        return max(rests_at, self._last_measured + MEMORY_SECONDS) - time.monotonic()
+
+    def _receive(self, inbox: Inbox[Request], patience: float | None) -> None:
+        """All that has come: a cancel may be behind many requests. Waits for so many seconds where nothing has."""
+        requests = inbox.receive(patience)
         while requests:
             for request in requests:
                 if not isinstance(request, Cancel):
@@ -165,7 +177,7 @@ class Desk:
                 elif not self._intake.cancel(request.request_id):
                     for work in self._works:
                         work.cancel(request.request_id)
-            requests = inbox.receive(wait=False)
+            requests = inbox.receive(0.0)
 
     def _take_in(self) -> list[Event]:
         """A round of requests; gives what is to be said of them, and of those that it left."""
@@ -202,12 +214,21 @@ class Desk:
         if time.monotonic() - self._last_sent >= SIGN_OF_LIFE_SECONDS:
             self._send(Events([]))
 
-    def _tell_memory(self) -> None:
-        if time.monotonic() - self._last_measured < MEMORY_SECONDS:
+    def _look_after_memory(self) -> None:
+        """Now and then, give back what is not needed, and tell what there is."""
+        now = time.monotonic()
+        if now - self._last_measured < MEMORY_SECONDS:
             return
-        self._last_measured = time.monotonic()
+        self._last_measured = now
         memory_bytes = resident_bytes()
-        if memory_bytes >= self._memory_bytes + MEMORY_BYTES and self._send(Memory(memory_bytes)):
+        rests_at = self._embeddings.rests_at
+        if rests_at is not None and now >= rests_at:
+            self._embeddings.rest()
+            # What was told stands but for this: pages that the system has taken away will be needed again.
+            memory_bytes = self._memory_bytes - max(0, memory_bytes - resident_bytes())
+        elif memory_bytes < self._memory_bytes + MEMORY_BYTES:
+            return
+        if memory_bytes != self._memory_bytes and self._send(Memory(memory_bytes)):
             self._memory_bytes = memory_bytes
 
     def _take(self, request: Question) -> list[Event]:

@@ -16,6 +16,10 @@ from llamawire_server.worker.line import between
 from llamawire_server.worker.messages import Event, Opened, Started, Taken
 from llamawire_server.worker.prompts import RequestError
 
+# What computing needs is given back after so long without anything to compute: a long input's context takes as much
+# as that of all answers together.
+REST_SECONDS = 60.0
+
 
 class Embeddings:
     """All requests for embeddings that the worker has.
@@ -44,11 +48,22 @@ class Embeddings:
         self._open: EmbeddingInputs | None = None
         self._not_begun: set[int] = set()
         self._batch: list[Piece] = []
+        self._last_worked = time.monotonic()
 
     @property
     def has_work(self) -> bool:
         """Whether there is anything to do in a step."""
         return bool(self._unread) or self._engine.has_work
+
+    @property
+    def rests_at(self) -> float | None:
+        """When it will give back its memory if nothing comes, in seconds of `time.monotonic`; None where it has none
+        to give, or something to do."""
+        return self._last_worked + REST_SECONDS if self._engine.can_rest and not self._unread else None
+
+    def rest(self) -> None:
+        """Give back the memory that only computing needs."""
+        self._engine.rest()
 
     def start(self, request: Embed) -> list[Event]:
         """Take a request in; gives what is to be said of it. Raises RequestError, having taken nothing in."""
@@ -90,6 +105,7 @@ class Embeddings:
                 events.append(error.event(request_id))
         for outcome in self._engine.run(self._batch):
             events += self._tell(outcome)
+        self._last_worked = time.monotonic()
         return events
 
     def _read(self, inputs: EmbeddingInputs) -> list[Event]:

@@ -17,7 +17,7 @@ class WorkerObserver(Protocol):
         ...
 
     def note_memory(self, memory_bytes: int) -> None:
-        """The worker has so much in memory by now, which is more than before."""
+        """The worker has so much in memory by now, which is more than before, or less."""
         ...
 
     def note_ready(self) -> None:

@@ -55,6 +55,11 @@ class NoGenerations(_NoWork):
 class NoEmbeddings(_NoWork):
     """In the place of `Embeddings`, for a model that gives no vectors."""
 
+    rests_at = None
+
+    def rest(self) -> None:
+        """Nothing: there is nothing to give back."""
+
     def start(self, request: Embed) -> list[Event]:
         """Raises RequestError."""
         raise RequestError("UNSUPPORTED", "NO_EMBEDDINGS", self._why, "model")

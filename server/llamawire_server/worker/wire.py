@@ -61,14 +61,14 @@ class Inbox(Generic[T]):
         self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(kind, dec_hook=_decode)
         self._buffer = bytearray()
 
-    def receive(self, *, wait: bool) -> list[T]:
-        """The messages that have come; with `wait`, at least one.
+    def receive(self, patience: float | None) -> list[T]:
+        """The messages that have come. Where none has, waits for so many seconds until one does; None: for ever.
 
         Raises ConnectionClosedError where none will come any more.
         """
         messages = self._parse()
         while not messages:
-            if not wait and not select.select([self._connection], [], [], 0)[0]:
+            if patience is not None and not select.select([self._connection], [], [], max(0.0, patience))[0]:
                 return []
             try:
                 data = self._connection.recv(RECEIVE_BYTES)

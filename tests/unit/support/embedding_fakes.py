@@ -28,11 +28,13 @@ class FakeEmbedder:
         self.batches: list[list[Piece]] = []
         self.num_forgotten = 0
         self.fails_in_company = False
+        self.has_context = False
         self._kept: list[int] = []
         self._kept_of: tuple[Job, int] | None = None
 
     def embed(self, batch: list[Piece]) -> list[bytes | None]:
         self.batches.append(batch)
+        self.has_context = True
         assert batch
         assert len(batch) <= self.limits.batch_inputs
         num_tokens = sum(piece.num_tokens for piece in batch)
@@ -57,6 +59,10 @@ class FakeEmbedder:
         vector = vector_of(self._kept)
         self._kept, self._kept_of = [], None
         return vector
+
+    def close_context(self) -> None:
+        assert self._kept_of is None, "it would be lost"
+        self.has_context = False
 
     def forget(self, job: Job) -> None:
         self.num_forgotten += 1

@@ -115,7 +115,7 @@ def load(connection: socket.socket, path: str) -> bool:
 def main() -> None:
     connection = socket.socket(fileno=int(sys.argv[1]))
     kinds: Any = WorkerSetup
-    (setup,) = Inbox[WorkerSetup](connection, kinds).receive(wait=True)
+    (setup,) = Inbox[WorkerSetup](connection, kinds).receive(None)
     if not load(connection, setup.path):
         return
     connection.sendall(frame(Loaded(1, 2, 3, 4, 5, 6, 7, 0.001, has_chat_template=False)))
@@ -124,7 +124,7 @@ def main() -> None:
     cancelled: list[int] = []
     answers: dict[int, Answer] = {}
     while True:
-        for request in inbox.receive(wait=not answers):
+        for request in inbox.receive(0.0 if answers else None):
             if isinstance(request, Cancel):
                 cancelled.append(request.request_id)
                 answers.pop(request.request_id, None)

@@ -65,7 +65,7 @@ class Server:
             self._connection.sendall(frame(request))
 
     def read(self) -> None:
-        while self.is_reading and (reports := self._inbox.receive(wait=False)):
+        while self.is_reading and (reports := self._inbox.receive(0.0)):
             for report in reports:
                 assert isinstance(report, Events)
                 self.events += report.events

@@ -65,7 +65,7 @@ def ask() -> Iterator[Ask]:
     def ask(request: Request) -> list[Event]:
         ours.sendall(frame(request))
         desk.turn(questions)
-        (report,) = answers.receive(wait=True)
+        (report,) = answers.receive(None)
         events: list[Event] = report.events
         return events
 

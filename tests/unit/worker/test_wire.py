@@ -30,19 +30,20 @@ def test_messages_arrive_whole_however_they_are_cut(pair: tuple[socket.socket, s
     stream = b"".join(frame(message) for message in MESSAGES)
     for start in range(0, len(stream), 777):
         ours.sendall(stream[start : start + 777])
-        received += inbox.receive(wait=False)
+        received += inbox.receive(0.0)
     assert received == MESSAGES
-    assert inbox.receive(wait=False) == []
+    assert inbox.receive(0.0) == []
 
 
 def test_several_messages_in_one_read_come_together(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
     ours.sendall(frame(Cancel(1)) + frame(Cancel(2)) + frame(Cancel(3))[:3])
     inbox: Inbox[Request] = Inbox(theirs, Request)
-    assert inbox.receive(wait=True) == [Cancel(1), Cancel(2)]
-    assert inbox.receive(wait=False) == []
+    assert inbox.receive(None) == [Cancel(1), Cancel(2)]
+    for patience in (0.01, 0.0, -1.0):
+        assert inbox.receive(patience) == []
     ours.sendall(frame(Cancel(3))[3:])
-    assert inbox.receive(wait=True) == [Cancel(3)]
+    assert inbox.receive(None) == [Cancel(3)]
 
 
 def test_the_other_sides_end_is_noticed(pair: tuple[socket.socket, socket.socket]) -> None:
@@ -50,10 +51,10 @@ def test_the_other_sides_end_is_noticed(pair: tuple[socket.socket, socket.socket
     ours.sendall(frame(Cancel(1)) + b"\0\0")
     ours.close()
     inbox: Inbox[Request] = Inbox(theirs, Request)
-    assert inbox.receive(wait=True) == [Cancel(1)]
-    for wait in (True, False):
+    assert inbox.receive(None) == [Cancel(1)]
+    for patience in (None, 0.01, 0.0):
         with pytest.raises(ConnectionClosedError):
-            inbox.receive(wait=wait)
+            inbox.receive(patience)
 
 
 def test_a_worker_gets_its_settings_as_they_are(pair: tuple[socket.socket, socket.socket]) -> None:
@@ -61,7 +62,7 @@ def test_a_worker_gets_its_settings_as_they_are(pair: tuple[socket.socket, socke
     settings = ModelSettings(draft_model=Path("/models/draft.gguf"), prompt_cache=False, keep_alive=2.5)
     setup = WorkerSetup("/models/a.gguf", settings, None)
     ours.sendall(frame(setup))
-    assert Inbox[WorkerSetup](theirs, WorkerSetup).receive(wait=True) == [setup]
+    assert Inbox[WorkerSetup](theirs, WorkerSetup).receive(None) == [setup]
 
 
 async def test_the_parent_reads_bodies_until_the_end(pair: tuple[socket.socket, socket.socket]) -> None:

@@ -38,6 +38,15 @@ class Embedder(Protocol):
         """Drop what is kept of the job's inputs."""
         ...
 
+    @property
+    def has_context(self) -> bool:
+        """Whether it has memory that only computing needs."""
+        ...
+
+    def close_context(self) -> None:
+        """Give that memory back, until there is something to compute again. Nothing may be kept of any input."""
+        ...
+
 
 @dataclass
 class Outcome:
@@ -89,6 +98,15 @@ class EmbeddingEngine:
     def num_tokens_left(self) -> int:
         """Tokens of all jobs that are not computed yet."""
         return self.scheduler.num_tokens_left
+
+    @property
+    def can_rest(self) -> bool:
+        """Whether it holds memory without having anything to compute."""
+        return not self.has_work and self._embedder.has_context
+
+    def rest(self) -> None:
+        """Give back what only computing needs. To be called where it can rest."""
+        self._embedder.close_context()
 
     def add(self, job: Job) -> None:
         """Let a job line up. Raises ValueError for one that could never be computed to its end."""

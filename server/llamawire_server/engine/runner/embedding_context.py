@@ -30,7 +30,7 @@ class EmbeddingContext:
 
     llama.cpp could pool by itself, but only what it computes at once: here a long input is computed in parts, so that
     it takes neither more memory nor more time at a time than a short one. The context is made when it is first
-    needed, as large as what it is needed for, and anew when something larger comes.
+    needed, as large as what it is needed for, and anew when something larger comes or after it was closed.
     """
 
     def __init__(self, loaded: LoadedModel, settings: ModelSettings) -> None:
@@ -82,6 +82,14 @@ class EmbeddingContext:
     def forget(self, job: Job) -> None:
         if self._long_input is not None and self._long_input[0] is job:
             self._clear()
+
+    @property
+    def has_context(self) -> bool:
+        return self._context is not None
+
+    def close_context(self) -> None:
+        assert self._long_input is None, "it would be lost"
+        self._close()
 
     def _embed(self, batch: list[Piece]) -> list[bytes | None]:
         self._make_room(batch)
@@ -181,6 +189,7 @@ class EmbeddingContext:
             llama_cpp.llama_free(self._context)
             self._context = self._memory = None
             self._size = 0
+            self._batch = Batch(1)
 
     def _clear(self) -> None:
         """Forget everything."""
