@@ -14,7 +14,7 @@ from llamawire.answer_form import call, function, grammar, json_schema
 from llamawire.chat import assistant, audio, developer, image, system, text, tool, user
 from llamawire.chat_request import request
 from llamawire.client import Client
-from llamawire.completion import Choice, Chunk, Completion, Timings, ToolCall
+from llamawire.completion import Choice, Chunk, Completion, ToolCall
 from llamawire.completion_builder import CompletionBuilder
 from llamawire.completion_request import completion_request
 from llamawire.embedding import EmbeddingList, embedding_request
@@ -42,6 +42,7 @@ from llamawire.stream import AsyncChatStream, ChatStream
 from llamawire.text_completion import TextChoice, TextChunk, TextCompletion
 from llamawire.text_completion_builder import TextCompletionBuilder
 from llamawire.text_stream import AsyncTextStream, TextStream
+from llamawire.whole_answer import Timings
 
 __all__ = [
     # Clients

@@ -4,45 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from google.protobuf import duration_pb2
-
 from llamawire.v1 import chat_pb2, usage_pb2
-
-
-@dataclass(frozen=True)
-class Timings:
-    """Where the time of a request went, measured on the server."""
-
-    queue_seconds: float
-    """Waiting in the model's queue."""
-
-    model_load_seconds: float
-    """Waiting for the model to be loaded."""
-
-    prompt_seconds: float
-    """Computing the prompt."""
-
-    first_token_seconds: float
-    """From the request's arrival to the first token."""
-
-    generation_seconds: float
-    """From the first token to the last one."""
-
-    @classmethod
-    def from_proto(cls, proto: usage_pb2.Timings) -> Timings:
-        def seconds(duration: duration_pb2.Duration) -> float:
-            return duration.ToNanoseconds() / 1e9
-
-        return cls(
-            queue_seconds=seconds(proto.queue),
-            model_load_seconds=seconds(proto.model_load),
-            prompt_seconds=seconds(proto.prompt),
-            first_token_seconds=seconds(proto.first_token),
-            generation_seconds=seconds(proto.generation),
-        )
+from llamawire.whole_answer import WholeAnswer
 
 
 class ToolCall:
@@ -138,24 +103,10 @@ class Choice:
         return f"Choice(index={self.index}, text={self.text!r}, finish_reason={self.finish_reason!r})"
 
 
-class Completion:
+class Completion(WholeAnswer[chat_pb2.ChatCompletion]):
     """A whole answer. What is said of one choice (`text`, `tool_calls`, …) is said of the first."""
 
-    __slots__ = ("proto", "request_id")
-
-    def __init__(self, proto: chat_pb2.ChatCompletion, request_id: str = "") -> None:
-        self.proto = proto
-        self.request_id = request_id
-
-    @property
-    def id(self) -> str:
-        """The answer's own id."""
-        return self.proto.id
-
-    @property
-    def model(self) -> str:
-        """The model that answered."""
-        return self.proto.model
+    __slots__ = ()
 
     @property
     def choices(self) -> list[Choice]:
@@ -201,16 +152,6 @@ class Completion:
         """The text, parsed as JSON: for answers that were asked to follow a schema. Raises ValueError where it is not
         JSON, as when the answer was cut off."""
         return self._first.parse()
-
-    @property
-    def usage(self) -> usage_pb2.Usage:
-        """What it cost in tokens."""
-        return self.proto.usage
-
-    @property
-    def timings(self) -> Timings:
-        """What it cost in time."""
-        return Timings.from_proto(self.proto.timings)
 
     @property
     def _first(self) -> Choice:

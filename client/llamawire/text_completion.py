@@ -6,8 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from llamawire.completion import Timings, finish_reason_name
+from llamawire.completion import finish_reason_name
 from llamawire.v1 import completion_pb2, usage_pb2
+from llamawire.whole_answer import WholeAnswer
 
 
 class TextChoice:
@@ -47,24 +48,10 @@ class TextChoice:
         return f"TextChoice(index={self.index}, text={self.text!r}, finish_reason={self.finish_reason!r})"
 
 
-class TextCompletion:
+class TextCompletion(WholeAnswer[completion_pb2.Completion]):
     """All choices of a completion. What is said of one choice (`text`, `logprobs`, …) is said of the first."""
 
-    __slots__ = ("proto", "request_id")
-
-    def __init__(self, proto: completion_pb2.Completion, request_id: str = "") -> None:
-        self.proto = proto
-        self.request_id = request_id
-
-    @property
-    def id(self) -> str:
-        """The answer's own id."""
-        return self.proto.id
-
-    @property
-    def model(self) -> str:
-        """The model that answered."""
-        return self.proto.model
+    __slots__ = ()
 
     @property
     def choices(self) -> list[TextChoice]:
@@ -90,16 +77,6 @@ class TextCompletion:
         """The text, parsed as JSON: for completions that were asked to follow a schema. Raises ValueError where it is
         not JSON, as when it was cut off."""
         return self._first.parse()
-
-    @property
-    def usage(self) -> usage_pb2.Usage:
-        """What it cost in tokens, over all prompts."""
-        return self.proto.usage
-
-    @property
-    def timings(self) -> Timings:
-        """What it cost in time."""
-        return Timings.from_proto(self.proto.timings)
 
     @property
     def _first(self) -> TextChoice:
