@@ -22,6 +22,7 @@ from llamawire_server.engine.runner.grammars import Grammars
 from llamawire_server.engine.runner.model import EngineLog, LoadedModel
 from llamawire_server.engine.runner.runner import LlamaRunner
 from llamawire_server.engine.sequence import FinishReason, SamplingParameters, Sequence
+from llamawire_server.grammar_errors import GrammarError
 
 SAMPLING = SamplingParameters(
     temperature=0,
@@ -210,9 +211,16 @@ def test_text_without_a_grammar_is_what_it_was(runner: LlamaRunner, engine: Engi
 
 
 def test_control_tokens_of_the_model_are_known(runner: LlamaRunner) -> None:
-    grammars = runner.grammars
-    assert all(grammars.is_special(name) for name in ("<|im_start|>", "<|im_end|>", "<|endoftext|>"))
-    assert not any(grammars.is_special(name) for name in ("<", "the", "<|nothing|>"))
+    """To grammars and to the vocabulary alike: who writes a grammar asks the latter."""
+    for name in ("<|im_start|>", "<|im_end|>", "<|endoftext|>"):
+        token = runner.vocabulary.special_token(name)
+        assert token is not None
+        mask = runner.grammars.compile(f"start: {name}").mask()
+        assert mask[token // 32] >> (token % 32) & 1
+    for name in ("<", "the", "<|nothing|>"):
+        assert runner.vocabulary.special_token(name) is None
+        with pytest.raises(GrammarError):
+            runner.grammars.compile(f"start: <[{name}]>")
 
 
 def test_what_a_grammar_takes_for_text_is_what_the_caller_gets(runner: LlamaRunner) -> None:

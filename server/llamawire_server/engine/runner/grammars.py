@@ -55,10 +55,6 @@ class Grammars:
             # Whoever ends the process does not wait for it.
             threading.Thread(target=self._fulfil, args=(self._reading,), name="grammars", daemon=True).start()
 
-    def is_special(self, name: str) -> bool:
-        """Whether the name is that of a single token that is no text; grammars have it as `<name>`, or `<[…]>`."""
-        return name in self._vocabulary().special_tokens
-
     def compile(self, grammar: str) -> GrammarConstraint:
         """A sequence's constraint, at the grammar's beginning.
 
