@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from llamawire_server.shim.chat.own_fields import OwnFields
 from llamawire_server.shim.chat.sampling_fields import SamplingFields
 from llamawire_server.shim.http.request_types import (
     Int32,
@@ -274,7 +275,7 @@ class StreamOptions(RequestModel):
     """Accepted without effect: chunks are never padded."""
 
 
-class ChatCompletionRequest(SamplingFields):
+class ChatCompletionRequest(SamplingFields, OwnFields):
     """Asks for the next message of a conversation. Defaults and ranges are those of the gRPC request."""
 
     model: str
@@ -314,8 +315,6 @@ class ChatCompletionRequest(SamplingFields):
     reasoning_budget: Int32 | None = None
     """The most tokens of reasoning; 0: none at all. Default: no limit, but with `reasoning_effort` "none" 0.
     llamawire's own."""
-    chat_template_kwargs: dict[str, Any] | None = None
-    """More variables for the chat template, such as {"enable_thinking": false}. llamawire's own."""
     prediction: Prediction | None = None
     user: str | None = None
     """Names the end user. Accepted; has no effect."""

@@ -1,4 +1,4 @@
-"""What every request for generated text says of how it is generated, with a conversation or without."""
+"""What requests for generated text say of how it is generated. Ranges are those of the gRPC requests."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from llamawire_server.shim.http.request_types import (
     check_token_id,
     tag_of_json_type,
 )
+from llamawire_server.shim.http.waiting_fields import WaitingFields
 
 Stop = Annotated[
     Annotated[str, Tag("|string")] | Annotated[List[str], Tag("|array")],
@@ -22,15 +23,20 @@ Stop = Annotated[
 ]
 
 
-class SamplingFields(RequestModel):
-    """Fields of both kinds of completions. Ranges are those of the gRPC requests."""
+class BasicSamplingFields(RequestModel):
+    """Fields that every API has. Named and typed as in the gRPC requests."""
 
     temperature: Float32 | None = None
     """Divides the logits before sampling; 0 always takes the likeliest token. [0, 2]"""
     top_p: Float32 | None = None
     """Keep the likeliest tokens that together reach this probability. [0, 1]"""
+
+
+class FineSamplingFields(RequestModel):
+    """Fields that llamawire takes in every API, whichever have them. Named and typed as in the gRPC requests."""
+
     top_k: Int32 | None = None
-    """Keep this many of the likeliest tokens; 0 keeps all. llamawire's own."""
+    """Keep this many of the likeliest tokens; 0 keeps all. Anthropic's and llamawire's own."""
     min_p: Float32 | None = None
     """Drop tokens less likely than this share of the likeliest one's probability. llamawire's own."""
     frequency_penalty: Float32 | None = None
@@ -40,32 +46,16 @@ class SamplingFields(RequestModel):
     repeat_penalty: Float32 | None = None
     """Makes tokens of the prompt and the answer less likely; 1 is off. (0, 10] llamawire's own."""
     seed: Int64 | None = None
-    """The same request with the same seed and system_fingerprint gives the same answer."""
+    """The same request with the same seed gives the same answer, as long as the model's file and the server's version
+    stay what they are."""
+
+
+class SamplingFields(WaitingFields, FineSamplingFields, BasicSamplingFields):
+    """Fields of completions of both kinds, with a conversation and without."""
+
     stop: Stop | None = None
     """Texts that end a choice; they are not part of it."""
     stop_token_ids: List[Int32] | None = None
     """Tokens that end a choice. llamawire's own."""
     logit_bias: dict[Annotated[str, BeforeValidator(check_token_id)], Float32] | None = None
     """Added to the logits of tokens; the keys are token ids in decimal digits. [-100, 100]"""
-
-    wait_for_model: bool | None = None
-    """Whether to wait for a model that is not loaded; false: a 503 at once, while it is being loaded. Default true.
-    llamawire's own."""
-    priority: Int32 | None = None
-    """Where the request stands in the model's line: lower goes first, and one step is worth ten seconds of waiting.
-    [-100, 100] vLLM's and llamawire's own."""
-
-
-SAME_SAMPLING_FIELDS = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "frequency_penalty",
-    "presence_penalty",
-    "repeat_penalty",
-    "seed",
-    "wait_for_model",
-    "priority",
-)
-"""Those that have the same name and type in the gRPC requests."""

@@ -12,17 +12,21 @@ from llamawire_server.errors import invalid_field
 from llamawire_server.shim.chat import functions
 from llamawire_server.shim.chat import request_schema as openai
 from llamawire_server.shim.chat.allowed_tools import callable_tools, check_allowed_tools
-from llamawire_server.shim.chat.sampling_fields import SAME_SAMPLING_FIELDS
+from llamawire_server.shim.chat.own_fields import OwnFields
+from llamawire_server.shim.chat.sampling_fields import BasicSamplingFields, FineSamplingFields
+from llamawire_server.shim.http.waiting_fields import WaitingFields
 
 # Fields that have the same name and type on both sides.
 _SAME = (
-    *SAME_SAMPLING_FIELDS,
+    *BasicSamplingFields.model_fields,
     "n",
     "logprobs",
     "top_logprobs",
     "parallel_tool_calls",
     "reasoning_budget",
 )
+
+_SAME_OWN = (*FineSamplingFields.model_fields, *WaitingFields.model_fields)
 
 # Chat templates know no more than high.
 _EFFORTS = {"xhigh": "high", "max": "high"}
@@ -58,7 +62,7 @@ def to_chat_request(request: openai.ChatCompletionRequest) -> chat_pb2.ChatCompl
         message.response_format.CopyFrom(to_response_format(request.response_format))
     if request.reasoning_effort is not None:
         message.reasoning_effort = reasoning_effort(request.reasoning_effort)
-    carry_template_variables(request.chat_template_kwargs, message)
+    carry_own_fields(request, message)
     if request.prediction is not None:
         message.prediction.content = plain_text(request.prediction.content)
     return message
@@ -69,13 +73,14 @@ def reasoning_effort(name: str) -> chat_pb2.ReasoningEffort.ValueType:
     return chat_pb2.ReasoningEffort.Value(f"REASONING_EFFORT_{_EFFORTS.get(name, name).upper()}")
 
 
-def carry_template_variables(
-    variables: dict[str, Any] | None, message: chat_pb2.ChatCompletionRequest
-) -> None:
-    """Set `chat_template_kwargs`. Raises ServiceError (INVALID) where they can't be carried over as they are."""
-    if variables is not None:
-        _check_struct_value(variables, "chat_template_kwargs", _MAX_STRUCT_DEPTH)
-        message.chat_template_kwargs.update(variables)
+def carry_own_fields(request: OwnFields, message: chat_pb2.ChatCompletionRequest) -> None:
+    """Set what is given of them. Raises ServiceError (INVALID) where a field can't be carried over."""
+    for name in _SAME_OWN:
+        if (value := getattr(request, name)) is not None:
+            setattr(message, name, value)
+    if request.chat_template_kwargs is not None:
+        _check_struct_value(request.chat_template_kwargs, "chat_template_kwargs", _MAX_STRUCT_DEPTH)
+        message.chat_template_kwargs.update(request.chat_template_kwargs)
 
 
 def _max_tokens(request: openai.ChatCompletionRequest) -> int | None:

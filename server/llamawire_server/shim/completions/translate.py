@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llamawire.v1 import completion_pb2
-from llamawire_server.shim.chat.sampling_fields import SAME_SAMPLING_FIELDS
+from llamawire_server.shim.chat.sampling_fields import BasicSamplingFields, FineSamplingFields
 from llamawire_server.shim.chat.translate import plain_text, to_response_format
 from llamawire_server.shim.completions.request_schema import CompletionRequest
+from llamawire_server.shim.http.waiting_fields import WaitingFields
 
 # Fields that have the same name and type on both sides.
 _SAME = (
-    *SAME_SAMPLING_FIELDS,
+    *BasicSamplingFields.model_fields,
+    *FineSamplingFields.model_fields,
+    *WaitingFields.model_fields,
     "suffix",
     "echo",
     "add_special",

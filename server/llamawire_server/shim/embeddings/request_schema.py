@@ -11,7 +11,8 @@ from pydantic import Discriminator, Tag
 
 from llamawire_server.errors import invalid_field
 from llamawire_server.service.validation import MAX_EMBEDDING_INPUTS, MAX_EMBEDDING_TOKENS
-from llamawire_server.shim.http.request_types import Int32, List, RequestModel
+from llamawire_server.shim.http.request_types import Int32, List
+from llamawire_server.shim.http.waiting_fields import WaitingFields
 
 
 def _tag_of_input(value: object) -> str | None:
@@ -37,7 +38,7 @@ Input = Annotated[
 ]
 
 
-class EmbeddingRequest(RequestModel):
+class EmbeddingRequest(WaitingFields):
     """Asks for the vectors of texts."""
 
     model: str
@@ -50,12 +51,6 @@ class EmbeddingRequest(RequestModel):
     """How many numbers a vector is to have; at most as many as the model's have. Default: all."""
     user: str | None = None
     """Names the end user. Accepted; has no effect."""
-    wait_for_model: bool | None = None
-    """Whether to wait for a model that is not loaded; false: a 503 at once, while it is being loaded. Default true.
-    llamawire's own."""
-    priority: Int32 | None = None
-    """Where the request stands in the model's line: lower goes first, and one step is worth ten seconds of waiting.
-    [-100, 100] llamawire's own."""
 
 
 def check_size(body: dict[str, Any]) -> None:

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from llamawire_server.shim.chat.own_fields import OwnFields
+from llamawire_server.shim.chat.sampling_fields import BasicSamplingFields
 from llamawire_server.shim.http.request_types import (
-    Float32,
     Int32,
     List,
     NeverTrue,
@@ -180,8 +180,11 @@ class CountRequest(OwnFields):
     """Accepted without effect: there is one speed."""
 
 
-class MessageRequest(CountRequest):
-    """Asks for the next message of a conversation. Ranges are those of the gRPC chat request."""
+class MessageRequest(CountRequest, BasicSamplingFields):
+    """Asks for the next message of a conversation. Ranges are those of the gRPC chat request.
+
+    Of what says how tokens are sampled, all but `temperature`, `top_p` and `top_k` is llamawire's own.
+    """
 
     max_tokens: Int32
     """The most tokens of the answer, reasoning included."""
@@ -189,10 +192,6 @@ class MessageRequest(CountRequest):
     """Whether to send the answer as it is generated, as server-sent events."""
     stop_sequences: List[str] | None = None
     """Texts that end the answer; they are not part of it."""
-    temperature: Float32 | None = None
-    """Divides the logits before sampling; 0 always takes the likeliest token. [0, 2]"""
-    top_p: Float32 | None = None
-    """Keep the likeliest tokens that together reach this probability. [0, 1]"""
     metadata: MessageMetadata | None = None
     service_tier: Literal["auto", "standard_only"] | None = None
     """Accepted without effect: there is one tier."""

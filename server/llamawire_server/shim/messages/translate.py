@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from llamawire.v1 import chat_pb2
 from llamawire_server.errors import FieldViolation, unsupported
-from llamawire_server.shim.chat.own_fields import carry_own_fields
 from llamawire_server.shim.chat.places import Places
-from llamawire_server.shim.chat.translate import json_text, reasoning_effort
+from llamawire_server.shim.chat.translate import carry_own_fields, json_text, reasoning_effort
 from llamawire_server.shim.messages import request_schema as schema
 from llamawire_server.shim.messages.conversation import Conversation
 from llamawire_server.shim.messages.request_schema import CountRequest, MessageRequest

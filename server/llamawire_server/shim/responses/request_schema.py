@@ -11,8 +11,8 @@ from pydantic import Discriminator, Field, Tag
 
 from llamawire_server.shim.chat.own_fields import OwnFields
 from llamawire_server.shim.chat.request_schema import GrammarFormat, JsonObjectFormat, TextFormat
+from llamawire_server.shim.chat.sampling_fields import BasicSamplingFields
 from llamawire_server.shim.http.request_types import (
-    Float32,
     Int32,
     List,
     NeverTrue,
@@ -134,8 +134,11 @@ Input = Annotated[
 ]
 
 
-class ResponseRequest(OwnFields):
-    """Asks for a response. Defaults and ranges are those of the gRPC chat request."""
+class ResponseRequest(OwnFields, BasicSamplingFields):
+    """Asks for a response. Defaults and ranges are those of the gRPC chat request.
+
+    Of what says how tokens are sampled, all but `temperature` and `top_p` is llamawire's own.
+    """
 
     model: str
     """The model's name, as GET /v1/models lists it."""
@@ -156,10 +159,6 @@ class ResponseRequest(OwnFields):
 
     max_output_tokens: Int32 | None = None
     """The most tokens of the response, reasoning included."""
-    temperature: Float32 | None = None
-    """Divides the logits before sampling; 0 always takes the likeliest token. [0, 2]"""
-    top_p: Float32 | None = None
-    """Keep the likeliest tokens that together reach this probability. [0, 1]"""
     top_logprobs: Int32 | None = None
     """How many of the likeliest tokens to list at each place; needs `include`. [0, 20]"""
     text: ResponseText | None = None

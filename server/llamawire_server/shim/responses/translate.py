@@ -6,9 +6,13 @@ from collections.abc import Iterable
 
 from llamawire.v1 import chat_pb2
 from llamawire_server.errors import invalid_field
-from llamawire_server.shim.chat.own_fields import carry_own_fields
 from llamawire_server.shim.chat.places import Places
-from llamawire_server.shim.chat.translate import json_text, reasoning_effort, to_response_format
+from llamawire_server.shim.chat.translate import (
+    carry_own_fields,
+    json_text,
+    reasoning_effort,
+    to_response_format,
+)
 from llamawire_server.shim.responses.conversation import Conversation
 from llamawire_server.shim.responses.item_schema import ResponseItem
 from llamawire_server.shim.responses.request_schema import (
