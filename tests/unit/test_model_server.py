@@ -14,7 +14,8 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status.rpc_status import aio as rpc_status
-from pool_fakes import PATIENCE_SECONDS, FakeWorkers, settle, until
+from pool_fakes import PATIENCE_SECONDS, FakeWorkers
+from waiting import settle, until
 
 from llamawire.v1 import model_pb2, model_pb2_grpc
 from llamawire_server import app

@@ -14,12 +14,10 @@ from pool_fakes import (
     RunPool,
     StubResolver,
     path_of,
-    refused,
-    settle,
     size,
-    until,
     use,
 )
+from waiting import refused, settle, until
 
 from llamawire_server.config import ModelSettings
 from llamawire_server.errors import Condition, ServiceError, engine_fault

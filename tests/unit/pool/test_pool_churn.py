@@ -19,10 +19,10 @@ from pool_fakes import (
     RunPool,
     StubResolver,
     path_of,
-    refused,
     size,
     use,
 )
+from waiting import refused
 
 from llamawire_server.errors import ServiceError, engine_fault
 from llamawire_server.pool.pool import Pool, State

@@ -12,12 +12,10 @@ from pool_fakes import (
     StubResolver,
     leave_all,
     path_of,
-    refused,
-    settle,
     size,
-    until,
     use,
 )
+from waiting import refused, settle, until
 
 from llamawire_server.config import ModelSettings, SamplingDefaults
 from llamawire_server.models.model_files import FileSignature, Reading

@@ -2,61 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pool_fakes import METADATA, path_of
+from room_floor import PASSING_SECONDS, Floor
 
-from llamawire_server.config import ModelSettings
-from llamawire_server.errors import Condition, ServiceError
-from llamawire_server.models.resolver import ModelEntry
-from llamawire_server.pool.room import MAX_NAMED, Room
-from llamawire_server.pool.slot import Slot, Stage
-
-PASSING_SECONDS = 5.0
-GIB = 2**30
-
-
-def make_slot(name: str, need_bytes: int, *, is_pinned: bool = False) -> Slot:
-    entry = ModelEntry(name, (), path_of(name), ModelSettings(pinned=is_pinned), METADATA)
-    return Slot(entry, need_bytes)
-
-
-class Floor:
-    """A room, and what stands in it."""
-
-    def __init__(self, budget_bytes: int, max_models: int | None = None) -> None:
-        self.room = Room(budget_bytes, max_models, PASSING_SECONDS)
-        self._num_uses = 0
-
-    def put(
-        self,
-        name: str,
-        num_bytes: int,
-        *,
-        stage: Stage = Stage.READY,
-        num_leases: int = 0,
-        is_pinned: bool = False,
-        is_outgoing: bool = False,
-        ready_at: float = 0.0,
-    ) -> Slot:
-        """A model that takes up room; it was used later than those before it."""
-        slot = make_slot(name, num_bytes, is_pinned=is_pinned)
-        self.room.line_up(slot)
-        self.room.take(slot)
-        self._num_uses += 1
-        slot.stage, slot.num_leases, slot.is_outgoing = stage, num_leases, is_outgoing
-        slot.last_use, slot.ready_at = self._num_uses, ready_at
-        return slot
-
-    def ask(self, name: str, num_bytes: int, *, is_pinned: bool = False) -> Slot:
-        """A model that waits for room."""
-        slot = make_slot(name, num_bytes, is_pinned=is_pinned)
-        self.room.line_up(slot)
-        return slot
-
-    def refused(self, name: str, num_bytes: int) -> ServiceError | None:
-        return self.room.refusal(make_slot(name, num_bytes))
+from llamawire_server.pool.slot import Stage
 
 
 def test_who_fits_is_let_in() -> None:
@@ -211,95 +161,6 @@ def test_nobody_is_let_in_while_too_much_is_taken() -> None:
     assert floor.room.plan(0).admitted == []
 
 
-def test_what_can_never_fit_is_refused_with_its_need_and_the_budget() -> None:
-    floor = Floor(2 * GIB)
-    assert floor.refused("a", 2 * GIB) is None
-    error = floor.refused("a", 3 * GIB)
-    assert error is not None
-    assert (error.condition, error.reason) == (Condition.UNSUPPORTED, "MODEL_TOO_LARGE")
-    assert "'a' needs 3.00 GiB" in str(error)
-    assert "2.00 GiB" in str(error)
-    assert [violation.field for violation in error.violations] == ["model"]
-
-
-def test_what_does_not_fit_beside_pinned_models_is_refused() -> None:
-    floor = Floor(4 * GIB)
-    pinned = floor.put("p", 2 * GIB, is_pinned=True)
-    assert floor.refused("a", 2 * GIB) is None
-    error = floor.refused("a", 3 * GIB)
-    assert error is not None
-    assert error.reason == "MODEL_TOO_LARGE"
-    assert "2.00 GiB are kept by pinned models: 'p'" in str(error)
-    pinned.stage = Stage.STARTING
-    assert floor.refused("a", 3 * GIB) is None, "its load may fail"
-
-
-def test_pinned_models_may_leave_no_place() -> None:
-    floor = Floor(10, max_models=2)
-    floor.put("p", 1, is_pinned=True)
-    assert floor.refused("a", 1) is None
-    floor.put("q", 1, is_pinned=True)
-    error = floor.refused("a", 1)
-    assert error is not None
-    assert (error.condition, error.reason) == (Condition.UNSUPPORTED, "ALL_MODELS_PINNED")
-    assert "'p' and 'q'" in str(error)
-
-
-def test_who_is_in_line_is_refused_as_soon_as_it_is_hopeless() -> None:
-    floor = Floor(10)
-    pinned = floor.put("p", 6, is_pinned=True, stage=Stage.STARTING)
-    large, small = floor.ask("a", 5), floor.ask("b", 4)
-    assert floor.room.plan(0).hopeless == []
-    pinned.stage = Stage.READY
-    plan = floor.room.plan(0)
-    assert [slot for slot, _ in plan.hopeless] == [large]
-    assert plan.admitted == [small]
-
-
-def test_who_waited_in_vain_is_told_what_was_in_the_way() -> None:
-    floor = Floor(4 * GIB, max_models=3)
-    floor.put("a", 1 * GIB, num_leases=1)
-    floor.put("b", 2 * GIB, num_leases=1)
-    slot = floor.ask("c", 2 * GIB)
-    error = floor.room.no_room(slot)
-    assert (error.condition, error.reason) == (Condition.BUSY, "MEMORY_BUDGET_FULL")
-    assert error.retry_after_seconds is not None
-    for part in ("'c'", "needs 2.00 GiB", "of the budget of 4.00 GiB", "3.00 GiB are in use", "'a' and 'b'"):
-        assert part in str(error)
-    assert floor.room.describe_wait(slot) == "waits for 2.00 GiB; 'a' and 'b' are in use"
-    floor.room.step_out(slot)
-    floor.put("d", 0, stage=Stage.ENDING)
-    slot = floor.ask("c", 1)
-    error = floor.room.no_room(slot)
-    assert (error.condition, error.reason) == (Condition.BUSY, "ALL_MODELS_BUSY")
-    assert "3 models are loaded" in str(error)
-    assert floor.room.describe_wait(slot) == "waits for a place; 'a' and 'b' are in use"
-
-
-def test_who_only_stands_behind_others_is_told_so() -> None:
-    floor = Floor(10)
-    floor.put("a", 6, num_leases=1)
-    floor.ask("b", 5)
-    error = floor.room.no_room(floor.ask("c", 1))
-    assert error.reason == "MEMORY_BUDGET_FULL"
-    assert str(error).endswith("; 1 other model waited longer")
-
-
-def test_a_wait_for_the_end_of_others_is_described() -> None:
-    floor = Floor(10)
-    floor.put("a", 10, stage=Stage.ENDING)
-    assert floor.room.describe_wait(floor.ask("b", 1)).endswith("; 'a' is being unloaded")
-
-
-def test_a_message_names_only_so_many() -> None:
-    floor = Floor(100)
-    for number in range(2 * MAX_NAMED):
-        floor.put(f"m{number}", 10, num_leases=1)
-    message = floor.room.describe_wait(floor.ask("a", 10))
-    assert f"'m{MAX_NAMED - 2}' and {MAX_NAMED + 1} others are in use" in message
-    assert f"'m{MAX_NAMED}'" not in message
-
-
 HELD = st.tuples(
     st.integers(0, 8),
     st.sampled_from([Stage.STARTING, Stage.READY, Stage.READY, Stage.RESTARTING, Stage.ENDING]),
@@ -389,12 +250,3 @@ def test_whatever_stands_in_a_room_its_plan_is_sound(
             if slot in plan.admitted:
                 room.take(slot)
             room.vacate(slot)
-
-
-@pytest.mark.parametrize("names", [["a"], ["a", "b"], ["a", "b", "c"]])
-def test_names_are_listed_as_a_sentence_has_them(names: list[str]) -> None:
-    floor = Floor(10)
-    for name in names:
-        floor.put(name, 0, num_leases=1)
-    listed = {1: "'a' is", 2: "'a' and 'b' are", 3: "'a', 'b' and 'c' are"}[len(names)]
-    assert f"; {listed} in use" in floor.room.describe_wait(floor.ask("d", 11))

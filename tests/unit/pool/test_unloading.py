@@ -1,4 +1,4 @@
-"""Models that are unloaded on request, and the end of the pool."""
+"""Models that are unloaded on request."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from pool_fakes import (
     StubResolver,
     leave_all,
     path_of,
-    refused,
-    settle,
     size,
-    until,
     use,
 )
+from waiting import refused, settle, until
 
 from llamawire_server.config import ModelSettings
 from llamawire_server.errors import Condition
@@ -187,45 +185,3 @@ async def test_a_model_that_is_unloaded_while_it_is_started_again_has_not_failed
         assert [ending.state, ended.state] == [State.UNLOADING, State.UNLOADED]
         assert ending.detail == ended.detail == ""
         assert pool.failure(path_of("a")) is None
-
-
-async def test_the_close_ends_what_runs_waits_loads_and_leaves(run_pool: RunPool) -> None:
-    async with run_pool("running", "draining", "loading", "waiting", max_loaded_models=3) as (pool, workers):
-        runner, drained = Caller(pool, "running"), Caller(pool, "draining")
-        await runner.leased()
-        await drained.leased()
-        unloading = asyncio.create_task(unload(pool, "draining"))
-        workers.hold("loading")
-        lost = [Caller(pool, "loading")]
-        await until(lambda: workers.num_starts["loading"])
-        lost.append(Caller(pool, "waiting"))
-        await until(lambda: path_of("waiting") in pool.statuses())
-        statuses = pool.load("loading")
-        await anext(statuses)
-        closings = [asyncio.create_task(pool.close()) for _ in range(2)]
-        await asyncio.wait_for(asyncio.gather(*closings), PATIENCE_SECONDS)
-        assert pool.statuses() == {}
-        for caller in lost:
-            error = await refused(caller.leased())
-            assert (error.condition, error.reason) == (Condition.NOT_READY, "DRAINING")
-        assert (await refused(anext(statuses))).reason == "DRAINING"
-        assert (await refused(anext(pool.load("running")))).reason == "DRAINING"
-        for caller in (runner, drained):
-            assert caller.worker.stop_error is not None
-            assert caller.worker.stop_error.condition is Condition.ENGINE
-            assert caller.worker.stop_error.reason == "SERVER_STOPPED"
-        await unloading
-        await leave_all([runner, drained])
-        pool.renew([])
-
-
-async def test_a_close_that_is_cancelled_ends_the_workers_still(run_pool: RunPool) -> None:
-    async with run_pool("a") as (pool, workers):
-        await use(pool, "a")
-        gate = workers.hold_stop("a")
-        closing = asyncio.create_task(pool.close())
-        await settle()
-        closing.cancel()
-        await asyncio.wait({closing})
-        gate.set()
-        await until(lambda: workers.alive == set())

@@ -10,11 +10,9 @@ from pool_fakes import (
     RunPool,
     StubResolver,
     path_of,
-    refused,
-    settle,
-    until,
     use,
 )
+from waiting import refused, settle, until
 
 from llamawire_server.config import ModelSettings
 from llamawire_server.errors import Condition
@@ -199,3 +197,43 @@ async def test_an_idle_model_is_not_kept_for_being_started_again(
     async with run_pool() as (pool, workers):
         await restarting(pool, (await use(pool, "a")).worker)
         await until(lambda: workers.changes[-1] == ("a", State.UNLOADED))
+
+
+async def test_a_dead_worker_is_replaced_at_the_next_request(run_pool: RunPool) -> None:
+    async with run_pool("a") as (pool, workers):
+        caller = Caller(pool, "a")
+        dead = (await caller.leased()).worker
+        workers.kill("a")
+        assert pool.statuses() == {}
+        assert pool.failure(path_of("a")) == "its worker was ended by SIGSEGV"
+        fresh = (await use(pool, "a")).worker
+        assert fresh is not dead
+        assert pool.failure(path_of("a")) is None
+        await caller.leave()
+        assert (await use(pool, "a")).worker is fresh, (
+            "a lease on the dead one takes nothing from the new one"
+        )
+
+
+async def test_a_worker_that_dies_as_it_is_ready_is_never_leased(run_pool: RunPool) -> None:
+    async with run_pool("a") as (pool, workers):
+        workers.before_ready("a", workers.kill_worker)
+        error = await refused(use(pool, "a"))
+        assert error.reason == "WORKER_CRASHED"
+        assert pool.statuses() == {}
+        assert workers.changes[-1] == ("a", State.FAILED)
+        await use(pool, "a")
+
+
+async def test_the_end_of_an_old_worker_is_no_news_of_the_new_one(run_pool: RunPool) -> None:
+    async with run_pool("a", "b", max_loaded_models=1) as (pool, workers):
+        old = (await use(pool, "a")).worker
+        gate = workers.hold_stop("a")
+        caller = Caller(pool, "b")
+        await until(lambda: pool.statuses().get(path_of("b")))
+        workers.kill_worker(old)
+        gate.set()
+        await caller.leased()
+        await caller.leave()
+        assert ("a", State.FAILED) not in workers.changes
+        assert pool.failure(path_of("a")) is None

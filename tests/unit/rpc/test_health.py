@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from waiting import until
 
 from llamawire_server.rpc import health
 from llamawire_server.rpc.health import HealthBoard
@@ -36,13 +35,6 @@ class Checker:
 @pytest.fixture
 def checker(channel: grpc.aio.Channel) -> Checker:
     return Checker(channel)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < end
-        await asyncio.sleep(0.01)
 
 
 async def next_status(watch: Any) -> int:

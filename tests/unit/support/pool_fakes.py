@@ -6,14 +6,11 @@ import asyncio
 import contextlib
 import dataclasses
 import threading
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from llamawire_server.config import ModelSettings, PoolSettings
 from llamawire_server.errors import ServiceError, model_not_found
@@ -263,25 +260,16 @@ def path_of(name: str) -> Path:
     return Path("/models") / f"{name}.gguf"
 
 
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for what comes by way of threads and timers."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < end, "it never came true"
-        await asyncio.sleep(0.001)
+def num_requests(pool: Pool, name: str) -> int:
+    """How many wait at a model or use it."""
+    status = pool.statuses().get(path_of(name))
+    return status.num_requests if status is not None else 0
 
 
-async def settle() -> None:
-    """Let every task run until it waits for something that the test holds back."""
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
-async def refused(attempt: Awaitable[object]) -> ServiceError:
-    """The error that an attempt ends with."""
-    with pytest.raises(ServiceError) as caught:
-        await attempt
-    return caught.value
+def is_in_line(pool: Pool, name: str) -> bool:
+    """Whether a model waits for room."""
+    status = pool.statuses().get(path_of(name))
+    return status is not None and status.detail.startswith("waits for")
 
 
 class Caller:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import dataclasses
 import threading
-import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -94,13 +93,6 @@ class FakePool:
 
     def renew(self, entries: Iterable[ModelEntry]) -> None:
         self.renewals.append(list(entries))
-
-
-async def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < end
-        await asyncio.sleep(0.005)
 
 
 def said(view: ModelView) -> tuple[str, State | str | None]:

@@ -7,10 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
+from waiting import until
 
 from llamawire_server.worker.watchdog import LoadWatch, StepWatch, is_stopped
 
@@ -25,13 +25,6 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
     yield process
     process.kill()
     process.communicate()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < end, "it never came true"
-        await asyncio.sleep(0.001)
 
 
 async def test_silence_at_work_is_a_hang(process: subprocess.Popen[bytes]) -> None:

@@ -18,8 +18,8 @@ from roster_fakes import (
     entry_of,
     read,
     said,
-    until,
 )
+from waiting import until
 
 from llamawire_server.config import ModelSettings
 from llamawire_server.models.resolver import ModelEntry

@@ -19,8 +19,8 @@ from roster_fakes import (
     has_nothing_to_say,
     read,
     said,
-    until,
 )
+from waiting import until
 
 from llamawire_server.errors import Condition, ServiceError
 from llamawire_server.models.names import forms
