@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from service_fakes import STEPS, FakePool, FakeResolver, roster_of
 
 from llamawire_server.config import ModelSettings
 from llamawire_server.gguf.metadata import GGUFMetadata
 from llamawire_server.models.resolver import ModelEntry
+from llamawire_server.pool.roster import Roster
+from llamawire_server.service.local import LocalService
 from llamawire_server.worker.messages import Event, Loaded
 
 
@@ -84,3 +87,25 @@ class FakeLease(NamedTuple):
 @pytest.fixture
 def lease(entry: ModelEntry, worker: FakeWorker) -> FakeLease:
     return FakeLease(entry, worker)
+
+
+@pytest.fixture
+def pool(lease: FakeLease, worker: FakeWorker) -> FakePool:
+    """The lease's model, always loaded, with a worker that says hi."""
+    worker.steps = list(STEPS)
+    return FakePool(lease)
+
+
+@pytest.fixture
+def resolver(entry: ModelEntry) -> FakeResolver:
+    return FakeResolver(entry)
+
+
+@pytest.fixture
+def roster(resolver: FakeResolver, pool: FakePool) -> Roster:
+    return roster_of(resolver, pool)
+
+
+@pytest.fixture
+def service(resolver: Any, pool: Any, roster: Roster) -> LocalService:
+    return LocalService(resolver, pool, roster)

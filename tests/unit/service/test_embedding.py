@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import struct
 import time
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import msgspec
 import pytest
+from service_fakes import CALL
 
 from llamawire.v1 import embedding_pb2, model_pb2
 from llamawire_server.config import ModelSettings
@@ -22,23 +21,7 @@ from llamawire_server.service.interface import Call
 from llamawire_server.service.local import LocalService
 from llamawire_server.worker.embedding_messages import Vectors
 
-CALL = Call("req_1")
 FIRST, SECOND = (struct.pack("<2f", *numbers) for numbers in ((0.6, 0.8), (1.0, 0.0)))
-
-
-class FakePool:
-    """One model, always loaded."""
-
-    def __init__(self, lease: Any) -> None:
-        self._lease = lease
-        self.waits: list[bool] = []
-
-    @contextlib.asynccontextmanager
-    async def lease(
-        self, name: str, timeout_seconds: float | None = None, *, wait: bool = True
-    ) -> AsyncGenerator[Any, None]:
-        self.waits.append(wait)
-        yield self._lease
 
 
 def ask(*inputs: Any, **fields: Any) -> embedding_pb2.CreateEmbeddingsRequest:
@@ -118,16 +101,14 @@ def test_vectors_become_an_answer_in_their_order() -> None:
 
 
 @pytest.fixture
-def service(lease: Any, worker: Any) -> LocalService:
+def service(service: LocalService, worker: Any) -> LocalService:
+    """Its model gives vectors."""
     worker.facts = msgspec.structs.replace(worker.facts, embedding_length=2)
     worker.steps = [
         [Vectors(1, [FIRST], 3, is_last=False)],
         [Vectors(1, [SECOND], 4, is_last=True)],
     ]
-    pool: Any = FakePool(lease)
-    resolver: Any = None
-    roster: Any = None
-    return LocalService(resolver, pool, roster)
+    return service
 
 
 async def test_the_service_answers_under_the_model_s_own_name(service: LocalService, worker: Any) -> None:

@@ -2,69 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
+from service_fakes import CALL, FakePool, read_all
+from waiting import refused
 
 from llamawire.v1 import completion_pb2
-from llamawire_server.errors import Condition, ServiceError
+from llamawire_server.errors import Condition
 from llamawire_server.service.interface import Call
 from llamawire_server.service.local import LocalService
 from llamawire_server.worker.messages import Completed, RawPrompt, TextDelta
-
-CALL = Call("req_1")
-STEPS = [[TextDelta(1, 0, "hi", [7])], [TextDelta(1, 0, "", [2], "stop"), Completed(1, 5, 0, 2, 0, 0, 0)]]
 
 
 def request(*texts: str, **fields: Any) -> completion_pb2.CompletionRequest:
     prompts = [completion_pb2.CompletionPrompt(text=text) for text in texts or ("x",)]
     return completion_pb2.CompletionRequest(**{"model": "a", "prompt": prompts, **fields})
-
-
-class FakePool:
-    """One model, always loaded."""
-
-    def __init__(self, lease: Any) -> None:
-        self._lease = lease
-        self.num_leases = 0
-        self.num_leased = 0
-        self.waits: list[bool] = []
-
-    @contextlib.asynccontextmanager
-    async def lease(
-        self, name: str, timeout_seconds: float | None = None, *, wait: bool = True
-    ) -> AsyncGenerator[Any, None]:
-        self.waits.append(wait)
-        self.num_leases += 1
-        self.num_leased += 1
-        try:
-            yield self._lease
-        finally:
-            self.num_leases -= 1
-
-
-@pytest.fixture
-def pool(lease: Any, worker: Any) -> FakePool:
-    worker.steps = STEPS
-    return FakePool(lease)
-
-
-@pytest.fixture
-def service(pool: Any) -> LocalService:
-    nothing: Any = None
-    return LocalService(nothing, pool, nothing)
-
-
-async def refused(attempt: Any) -> ServiceError:
-    with pytest.raises(ServiceError) as caught:
-        await attempt
-    return caught.value
-
-
-async def read_all(chunks: AsyncGenerator[Any, None]) -> list[Any]:
-    return [chunk async for chunk in chunks]
 
 
 @pytest.mark.parametrize("texts", [["x"], ["x", "y", "z"]])
@@ -82,7 +35,7 @@ async def test_whole_and_streamed_say_the_same(
         assert streamed[-1].finish_reason == choice.finish_reason
     assert whole.usage.prompt_tokens == 5 * len(texts)
     assert chunks[-1].usage == whole.usage
-    assert (pool.num_leased, pool.num_leases) == (2, 0)
+    assert (len(pool.names), pool.num_leases) == (2, 0)
     assert [one.prompt for one in worker.requests[: len(texts)]] == [
         RawPrompt(f"prompt[{index}]", text) for index, text in enumerate(texts)
     ]
@@ -103,7 +56,7 @@ async def test_a_bad_request_touches_no_model(service: LocalService, pool: FakeP
     for attempt in (service.create_completion(bad, CALL), read_all(service.stream_completion(bad, CALL))):
         assert (await refused(attempt)).condition is Condition.INVALID
     assert (await refused(read_all(service.stream_completion(request(best_of=2), CALL)))).violations
-    assert pool.num_leased == 0
+    assert len(pool.names) == 0
 
 
 async def test_what_the_model_can_not_do_gives_the_lease_back(
@@ -111,7 +64,7 @@ async def test_what_the_model_can_not_do_gives_the_lease_back(
 ) -> None:
     error = await refused(service.create_completion(request(n=5), CALL))
     assert [violation.field for violation in error.violations] == ["n"]
-    assert (worker.requests, pool.num_leased, pool.num_leases) == ([], 1, 0)
+    assert (worker.requests, len(pool.names), pool.num_leases) == ([], 1, 0)
 
 
 async def test_deadlines_and_waiting_are_those_of_the_call(
@@ -141,4 +94,4 @@ async def test_the_best_of_several(service: LocalService, worker: Any) -> None:
 async def test_no_completion_while_draining(service: LocalService, pool: FakePool) -> None:
     await service.drain(0)
     assert (await refused(service.create_completion(request(), CALL))).reason == "DRAINING"
-    assert pool.num_leased == 0
+    assert len(pool.names) == 0

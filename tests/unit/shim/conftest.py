@@ -9,9 +9,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import grpc
 import httpx
 import pytest
 import pytest_asyncio
+from grpc_health.v1 import health, health_pb2_grpc
+from remote_fakes import FakeServicer, forwarding
 
 from llamawire.v1 import chat_pb2, embedding_pb2, model_pb2, tokenizer_pb2, usage_pb2
 from llamawire_server.errors import model_not_found
@@ -19,6 +22,7 @@ from llamawire_server.service.interface import Call
 from llamawire_server.shim.app import create_app
 from llamawire_server.shim.http.disconnect import Calls
 from llamawire_server.shim.http.server import HTTPServer, address_of, bind
+from llamawire_server.shim.remote import RemoteService
 
 MAX_BODY_BYTES = 64 * 1024
 PATIENCE_SECONDS = 10.0
@@ -330,3 +334,27 @@ async def nothing_lost() -> AsyncIterator[None]:
     gc.collect()
     loop.set_exception_handler(None)
     assert lost == []
+
+
+@pytest.fixture
+def servicer() -> FakeServicer:
+    """What answers behind `remote`."""
+    return FakeServicer()
+
+
+@pytest.fixture
+def healthy() -> health.aio.HealthServicer:
+    """Tells `remote` whether that server serves."""
+    return health.aio.HealthServicer()
+
+
+@pytest_asyncio.fixture
+async def remote(servicer: FakeServicer, healthy: health.aio.HealthServicer) -> AsyncIterator[RemoteService]:
+    """A service that forwards to another server."""
+
+    def add_to(server: grpc.aio.Server) -> None:
+        servicer.add_to(server)
+        health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+
+    async with forwarding(add_to) as remote:
+        yield remote

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 
 import grpc
 import pytest
 import pytest_asyncio
+from remote_fakes import forwarding
 
 from llamawire.v1 import completion_pb2, completion_pb2_grpc
 from llamawire_server.errors import Condition, ServiceError
@@ -47,13 +49,9 @@ def servicer() -> Servicer:
 
 @pytest_asyncio.fixture
 async def remote(servicer: Servicer) -> AsyncIterator[RemoteService]:
-    server = grpc.aio.server()
-    completion_pb2_grpc.add_CompletionServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield RemoteService(channel)
-    await server.stop(None)
+    add_to = partial(completion_pb2_grpc.add_CompletionServiceServicer_to_server, servicer)
+    async with forwarding(add_to) as remote:
+        yield remote
 
 
 async def test_a_whole_one(remote: RemoteService) -> None:
