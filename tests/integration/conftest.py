@@ -1,15 +1,20 @@
-"""Real servers on free loopback ports, with the real model."""
+"""Real servers on free loopback ports, with the real model, and clients of theirs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+import openai
 import pytest
+import pytest_asyncio
 from quantizer import quantize
 from servers import RunningServer, StartServer, launch, one_thread
 from tiny_model import write_tiny_model
+
+from llamawire import AsyncClient, Client
 
 
 @pytest.fixture(scope="session")
@@ -67,3 +72,45 @@ def start_server(tmp_path: Path, model_file: Path) -> Iterator[StartServer]:
     yield start
     for running in started:
         running.__exit__(None, None, None)
+
+
+@pytest.fixture
+def client(server: RunningServer) -> Iterator[Client]:
+    """llamawire's own client, which tries nothing again."""
+    with Client(server.grpc_address, retries=0) as client:
+        yield client
+
+
+@pytest_asyncio.fixture
+async def async_client(server: RunningServer) -> AsyncIterator[AsyncClient]:
+    """The same for programs with an event loop."""
+    async with AsyncClient(server.grpc_address, retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def sdk(server: RunningServer) -> Iterator[openai.OpenAI]:
+    """OpenAI's own, which tries nothing again."""
+    straight = openai.DefaultHttpxClient(trust_env=False)  # whatever proxy this machine has
+    with openai.OpenAI(
+        base_url=server.base_url, api_key="none", max_retries=0, http_client=straight
+    ) as client:
+        yield client
+
+
+@pytest_asyncio.fixture
+async def async_sdk(server: RunningServer) -> AsyncIterator[openai.AsyncOpenAI]:
+    """The same for programs with an event loop."""
+    straight = openai.DefaultAsyncHttpxClient(trust_env=False)
+    async with openai.AsyncOpenAI(
+        base_url=server.base_url, api_key="none", max_retries=0, http_client=straight
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """An address where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import openai
 import pytest
-import pytest_asyncio
 from openai.types import Completion
 from raw_prompts import ONCE, tokens_of
 from servers import RunningServer
@@ -16,18 +14,6 @@ from llamawire import Client
 from llamawire.v1 import completion_pb2
 
 GREEDY: dict[str, Any] = {"model": "smollm2", "prompt": ONCE, "temperature": 0, "max_tokens": 8}
-
-
-@pytest.fixture
-def sdk(server: RunningServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=server.base_url, api_key="none", max_retries=0) as client:
-        yield client
-
-
-@pytest_asyncio.fixture
-async def async_sdk(server: RunningServer) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=server.base_url, api_key="none", max_retries=0) as client:
-        yield client
 
 
 def create(sdk: openai.OpenAI, **fields: Any) -> Completion:

@@ -84,23 +84,6 @@ def stub(server: RunningServer) -> embedding_pb2_grpc.EmbeddingServiceStub:
     return embedding_pb2_grpc.EmbeddingServiceStub(server.channel)
 
 
-@pytest.fixture
-def client(server: RunningServer) -> Iterator[Client]:
-    with Client(server.grpc_address, retries=0) as client:
-        yield client
-
-
-@pytest.fixture
-def sdk(server: RunningServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(
-        base_url=server.base_url,
-        api_key="none",
-        max_retries=0,
-        http_client=openai.DefaultHttpxClient(trust_env=False),
-    ) as client:
-        yield client
-
-
 def request(*texts: str, model: str = "swift", **fields: Any) -> embedding_pb2.CreateEmbeddingsRequest:
     inputs = [embedding_pb2.EmbeddingInput(text=text) for text in texts]
     return embedding_pb2.CreateEmbeddingsRequest(model=model, input=inputs, **fields)

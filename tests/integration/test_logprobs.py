@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -16,12 +15,6 @@ STORY = "Write a story about a fox."
 EMOJI = chat_pb2.ResponseFormat(
     grammar=chat_pb2.GrammarFormat(syntax=chat_pb2.GrammarFormat.SYNTAX_LARK, grammar='start: "A 🦊 é"')
 )
-
-
-@pytest.fixture
-def sdk(server: RunningServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=server.base_url, api_key="none", max_retries=0) as client:
-        yield client
 
 
 def tokens_of(server: RunningServer, **fields: Any) -> tuple[str, list[chat_pb2.TokenLogprob]]:

@@ -1,59 +1,18 @@
-"""OpenAI's own Python SDK, sync and async, against the real server."""
+"""OpenAI's own Python SDK, sync and async, against the real server: what its calls answer."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import openai
 import pytest
-import pytest_asyncio
-from callers import wait_until
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai_sdk_calls import GREEDY, STORY, create, stream, text_of
+from raw_prompts import tokens_of
 from servers import RunningServer
 
-from llamawire.v1 import tokenizer_pb2
-
-STORY: list[Any] = [{"role": "user", "content": "Write a story about a fox."}]
-GREEDY: dict[str, Any] = {"model": "smollm2", "messages": STORY, "temperature": 0, "max_tokens": 10}
 # Ends of itself: the SDK's stream helper makes an error of an answer that was cut off.
 SHORT: dict[str, Any] = {**GREEDY, "max_tokens": 64, "stop": [","]}
-LONG: dict[str, Any] = {**GREEDY, "max_tokens": 4000, "stop": ["\x00"]}
-WEATHER: Any = {"type": "function", "function": {"name": "weather"}}
-OTHER: Any = {"type": "function", "function": {"name": "other"}}
-
-
-@pytest.fixture
-def sdk(server: RunningServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=server.base_url, api_key="none", max_retries=0) as client:
-        yield client
-
-
-@pytest_asyncio.fixture
-async def async_sdk(server: RunningServer) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=server.base_url, api_key="none", max_retries=0) as client:
-        yield client
-
-
-def create(sdk: openai.OpenAI, **fields: Any) -> ChatCompletion:
-    return sdk.chat.completions.create(**{**GREEDY, **fields})
-
-
-def stream(sdk: openai.OpenAI, **fields: Any) -> list[ChatCompletionChunk]:
-    return list(sdk.chat.completions.create(**{**GREEDY, **fields, "stream": True}))
-
-
-def text_of(chunks: list[ChatCompletionChunk], index: int = 0) -> str:
-    """What a choice says in a stream."""
-    return "".join(
-        choice.delta.content or "" for chunk in chunks for choice in chunk.choices if choice.index == index
-    )
-
-
-def tokens(server: RunningServer, text: str) -> list[int]:
-    request = tokenizer_pb2.TokenizeRequest(model="smollm2", text=text, add_special=False)
-    return list(server.tokenizer.Tokenize(request).tokens)
 
 
 def test_a_whole_answer(sdk: openai.OpenAI) -> None:
@@ -164,7 +123,7 @@ def test_the_most_tokens(sdk: openai.OpenAI, name: str) -> None:
 
 
 def test_a_bias_forces_a_token(sdk: openai.OpenAI, server: RunningServer) -> None:
-    (fox,) = tokens(server, " fox")
+    (fox,) = tokens_of(server, " fox", add_special=False)
     answer = create(sdk, max_tokens=3, logit_bias={str(fox): 100})
     assert answer.choices[0].message.content == " fox fox fox"
 
@@ -215,116 +174,6 @@ def test_the_request_id_is_in_the_headers(sdk: openai.OpenAI) -> None:
         assert response.request_id
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-def test_an_unknown_model(sdk: openai.OpenAI, stream: bool) -> None:
-    with pytest.raises(openai.NotFoundError) as caught:
-        sdk.chat.completions.create(**{**GREEDY, "model": "smollm3"}, stream=stream)
-    assert (caught.value.code, caught.value.type) == ("model_not_found", "model_not_found")
-    assert "smollm2" in caught.value.message, "near names are suggested"
-    assert caught.value.request_id
-
-
-@pytest.mark.parametrize(
-    ("fields", "param"),
-    [
-        ({"temperature": 9}, "temperature"),
-        ({"temperature": "hot"}, "temperature"),
-        ({"top_p": -1}, "top_p"),
-        ({"n": 0}, "n"),
-        ({"n": 9}, "n"),
-        ({"stop": ""}, "stop"),
-        ({"stop": ["a", ""]}, "stop[1]"),
-        ({"max_tokens": 0}, "max_tokens"),
-        ({"max_tokens": openai.omit, "max_completion_tokens": 0}, "max_completion_tokens"),
-        ({"logit_bias": {"1000000": 1}}, "logit_bias[1000000]"),
-        ({"logit_bias": {"fox": 1}}, "logit_bias.fox"),
-        ({"messages": []}, "messages"),
-        ({"messages": [{"role": "king", "content": "x"}]}, "messages[0].role"),
-        ({"messages": [*STORY, {"role": "user"}]}, "messages[1].content"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id"),
-        ({"messages": [*STORY, {"role": "tool", "content": "x", "tool_call_id": "1"}]}, "messages[1].role"),
-        ({"tool_choice": "required"}, "tool_choice"),
-        ({"tools": [WEATHER], "tool_choice": OTHER}, "tool_choice.function.name"),
-        (
-            {"tools": [WEATHER], "tool_choice": "required", "response_format": {"type": "json_object"}},
-            "response_format",
-        ),
-        ({"top_logprobs": 2}, "top_logprobs"),
-        ({"extra_body": {"bogus": 1}}, "bogus"),
-    ],
-    ids=lambda value: ",".join(value) if isinstance(value, dict) else value,
-)
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-def test_a_bad_value_is_named(sdk: openai.OpenAI, fields: dict[str, Any], param: str, stream: bool) -> None:
-    with pytest.raises(openai.BadRequestError) as caught:
-        sdk.chat.completions.create(**{**GREEDY, **fields}, stream=stream)
-    assert caught.value.param == param
-    assert caught.value.type == "invalid_request_error"
-    assert param in caught.value.message
-
-
-@pytest.mark.parametrize(
-    ("fields", "param"),
-    [
-        ({"audio": {"format": "wav", "voice": "alloy"}}, "audio"),
-        ({"web_search_options": {}}, "web_search_options"),
-        (
-            {
-                "messages": [
-                    {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}
-                ]
-            },
-            "messages[0].content[0]",
-        ),
-    ],
-    ids=str,
-)
-def test_what_can_not_be_done_is_refused(sdk: openai.OpenAI, fields: dict[str, Any], param: str) -> None:
-    with pytest.raises(openai.BadRequestError) as caught:
-        sdk.chat.completions.create(**{**GREEDY, **fields})
-    assert caught.value.param == param
-    assert caught.value.type == "invalid_request_error"
-    assert "support" in caught.value.message or "text only" in caught.value.message
-
-
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-def test_a_prompt_longer_than_the_context(sdk: openai.OpenAI, stream: bool) -> None:
-    messages: list[Any] = [{"role": "user", "content": "word " * 9000}]
-    with pytest.raises(openai.BadRequestError) as caught:
-        sdk.chat.completions.create(model="smollm2", messages=messages, stream=stream)
-    assert caught.value.code == "context_length_exceeded"
-    assert caught.value.param == "messages"
-    assert "8192" in caught.value.message
-
-
-@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
-def test_more_tokens_than_the_context_has_room_for(sdk: openai.OpenAI, name: str) -> None:
-    asked = {**GREEDY, "max_tokens": openai.omit, name: 8192}
-    with pytest.raises(openai.BadRequestError) as caught:
-        sdk.chat.completions.create(**asked)
-    assert caught.value.code == "context_length_exceeded"
-    assert caught.value.param == name
-
-
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-def test_the_sdk_s_timeout_frees_the_sequence(
-    sdk: openai.OpenAI, server: RunningServer, stream: bool
-) -> None:
-    """A timeout of the SDK's is one between two bytes: nothing comes while a long prompt is computed."""
-    messages = [{"role": "user", "content": "word " * 7000}]
-    with pytest.raises(openai.APITimeoutError):
-        sdk.chat.completions.create(**{**GREEDY, "messages": messages}, stream=stream, timeout=0.5)
-    wait_until(lambda: server.model().active_requests == 0)
-
-
-def test_a_deadline_is_told_to_the_server(sdk: openai.OpenAI, server: RunningServer) -> None:
-    with pytest.raises(openai.InternalServerError) as caught:
-        create(sdk, **LONG, extra_headers={"x-request-timeout-seconds": "0.5"})
-    assert caught.value.status_code == 504
-    assert caught.value.code == "timeout"
-    wait_until(lambda: server.model().active_requests == 0)
-
-
 def test_the_stream_helper(sdk: openai.OpenAI) -> None:
     """It puts the whole answer together, and is the pickiest of all about the order of things."""
     whole = create(sdk, **SHORT, n=2)
@@ -344,14 +193,6 @@ def test_the_helper_s_older_place(sdk: openai.OpenAI) -> None:
     with sdk.beta.chat.completions.stream(**SHORT) as events:
         answer = events.get_final_completion()
     assert answer.choices[0].message.content == create(sdk, **SHORT).choices[0].message.content
-
-
-def test_a_closed_stream_frees_the_sequence(sdk: openai.OpenAI, server: RunningServer) -> None:
-    chunks = sdk.chat.completions.create(**LONG, stream=True)
-    next(iter(chunks))
-    assert server.model().active_requests == 1
-    chunks.close()
-    wait_until(lambda: server.model().active_requests == 0)
 
 
 def test_an_answer_can_be_sent_back(sdk: openai.OpenAI) -> None:
@@ -376,31 +217,3 @@ async def test_many_at_once(async_sdk: openai.AsyncOpenAI) -> None:
         *(async_sdk.chat.completions.create(**{**GREEDY, "max_tokens": 3 + number}) for number in range(6))
     )
     assert [answer.usage.completion_tokens for answer in answers if answer.usage] == [3, 4, 5, 6, 7, 8]
-
-
-async def test_a_cancelled_task_frees_the_sequence(
-    async_sdk: openai.AsyncOpenAI, server: RunningServer
-) -> None:
-    task = asyncio.create_task(async_sdk.chat.completions.create(**LONG))
-    await asyncio.to_thread(wait_until, lambda: server.model().active_requests == 1)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    await asyncio.to_thread(wait_until, lambda: server.model().active_requests == 0)
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({"model": "smollm3"}, openai.NotFoundError),
-        ({"temperature": 9}, openai.BadRequestError),
-        ({"tools": [WEATHER], "tool_choice": OTHER}, openai.BadRequestError),
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-async def test_errors_of_the_asynchronous_client(
-    async_sdk: openai.AsyncOpenAI, fields: dict[str, Any], expected: type[openai.APIStatusError], stream: bool
-) -> None:
-    with pytest.raises(expected):
-        await async_sdk.chat.completions.create(**{**GREEDY, **fields}, stream=stream)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
 from enum import Enum
 from typing import Any, Literal
 
 import openai
 import pydantic
 import pytest
-import pytest_asyncio
-from servers import RunningServer
 
 # The SDK's own, where it sends back what it parsed.
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer")
@@ -52,18 +49,6 @@ class Weather(pydantic.BaseModel):
 
 WEATHER: Any = openai.pydantic_function_tool(Weather, name="weather")
 CALL: dict[str, Any] = {"tools": [WEATHER], "tool_choice": "required", "parallel_tool_calls": False}
-
-
-@pytest.fixture
-def sdk(server: RunningServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=server.base_url, api_key="none", max_retries=0) as client:
-        yield client
-
-
-@pytest_asyncio.fixture
-async def async_sdk(server: RunningServer) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=server.base_url, api_key="none", max_retries=0) as client:
-        yield client
 
 
 def answer_to(call: Any) -> dict[str, Any]:

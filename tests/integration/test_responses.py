@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import openai
 import pydantic
 import pytest
-from servers import RunningServer
 
 GREEDY: dict[str, Any] = {"model": "smollm2", "temperature": 0, "max_output_tokens": 60}
 SAY: dict[str, Any] = {**GREEDY, "input": "Say something."}
@@ -32,12 +30,6 @@ ASKED: dict[str, Any] = {
     "tool_choice": "required",
     "parallel_tool_calls": False,
 }
-
-
-@pytest.fixture
-def sdk(server: RunningServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=server.base_url, api_key="none", max_retries=0) as client:
-        yield client
 
 
 def only(text: str) -> Any:

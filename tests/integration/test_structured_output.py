@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -35,18 +34,6 @@ BAD = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"typ
 class Person(pydantic.BaseModel):
     name: str = pydantic.Field(max_length=20)
     age: int
-
-
-@pytest.fixture
-def client(server: RunningServer) -> Iterator[Client]:
-    with Client(server.grpc_address, retries=0) as client:
-        yield client
-
-
-@pytest.fixture
-def sdk(server: RunningServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=server.base_url, api_key="none", max_retries=0) as client:
-        yield client
 
 
 def schema_format(schema: dict[str, Any], *, strict: bool | None = None) -> chat_pb2.ResponseFormat:

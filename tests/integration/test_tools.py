@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -41,18 +40,6 @@ ONE_CALL: dict[str, Any] = {
     "tool_choice": REQUIRED,
     "parallel_tool_calls": False,
 }
-
-
-@pytest.fixture
-def client(server: RunningServer) -> Iterator[Client]:
-    with Client(server.grpc_address, retries=0) as client:
-        yield client
-
-
-@pytest.fixture
-def sdk(server: RunningServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=server.base_url, api_key="none", max_retries=0) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")
