@@ -127,9 +127,7 @@ class ModelServer:
         await self._roster.start()
         ready_line = f"llamawire-server ready grpc={grpc_address}"
         if config.http_address is not None:
-            self._http, http_address = await _start_http(
-                self._service, config.http_address, config.max_message_bytes, config.allow_unknown_fields
-            )
+            self._http, http_address = await _start_http(self._service, config.http_address, config)
             ready_line += f" http={http_address}"
         # The ports answer while models load: whoever watches over the process sees that it lives.
         await self._preload()
@@ -200,12 +198,8 @@ class ShimServer:
 
     async def start_up(self) -> str:
         self._channel = grpc.aio.insecure_channel(self._target, options=CHANNEL_OPTIONS)
-        self._http, address = await _start_http(
-            RemoteService(self._channel),
-            self._http_address,
-            self._config.max_message_bytes,
-            self._config.allow_unknown_fields,
-        )
+        service = RemoteService(self._channel)
+        self._http, address = await _start_http(service, self._http_address, self._config)
         return f"llamawire-server ready http={address}"
 
     async def drain(self) -> None:
@@ -241,16 +235,21 @@ def _why_not(address: str) -> str:
     return ""
 
 
-async def _start_http(
-    service: Service, address: str, max_body_bytes: int, allow_unknown_fields: bool
-) -> tuple[HTTPServer, str]:
+async def _start_http(service: Service, address: str, config: ServerConfig) -> tuple[HTTPServer, str]:
     """An HTTP server, and its address with its real port. Raises StartupError."""
     try:
         listener = bind(address)
     except (OSError, ValueError) as error:
         raise StartupError(f"can't listen on {address}: {error}") from error
     calls = Calls()
-    app = create_app(service, calls, max_body_bytes=max_body_bytes, allow_unknown_fields=allow_unknown_fields)
+    app = create_app(
+        service,
+        calls,
+        max_body_bytes=config.max_message_bytes,
+        allow_unknown_fields=config.allow_unknown_fields,
+        max_kept_responses=config.max_kept_responses,
+        max_kept_response_bytes=config.max_kept_response_bytes,
+    )
     server = HTTPServer(app, calls, listener)
     await server.start()
     return server, address_of(listener)

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 # The settings of the HTTP side when it is alone.
-_SHIM_KEYS = ("http_address", "allow_unknown_fields", "drain_seconds", "log_level")
+_SHIM_KEYS = (
+    "http_address",
+    "allow_unknown_fields",
+    "max_kept_responses",
+    "max_kept_response_bytes",
+    "drain_seconds",
+    "log_level",
+)
 
 _WRONG_USAGE = 2
 

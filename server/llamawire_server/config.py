@@ -222,6 +222,12 @@ class ServerConfig:
     allow_unknown_fields: bool = False
     """Whether HTTP requests may have fields that neither OpenAI nor llamawire knows; they are ignored."""
 
+    max_kept_responses: int = 1024
+    """Responses of /v1/responses that are kept for others to go on from, those that were used last. 0: none."""
+
+    max_kept_response_bytes: int = 64 * 1024 * 1024
+    """What they may take up together, their conversations included."""
+
     drain_seconds: float = 30.0
     """How long running requests may take to finish after SIGTERM."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llamawire_server.config import ServerConfig
+from llamawire_server.configuration.amounts import format_bytes
 
 _GIVEN = "given_options"
 _DEFAULTS = ServerConfig()
@@ -176,6 +177,20 @@ OPTIONS = (
         "allow_unknown_fields",
         "ignore fields of HTTP requests that neither OpenAI nor llamawire knows, instead of refusing them",
         text="true",
+    ),
+    Option(
+        "--max-kept-responses",
+        "max_kept_responses",
+        "keep so many responses of /v1/responses for others to go on from; 0: none"
+        f" (default: {_DEFAULTS.max_kept_responses})",
+        "N",
+    ),
+    Option(
+        "--max-kept-response-bytes",
+        "max_kept_response_bytes",
+        "what kept responses may take up together, such as 1GiB"
+        f" (default: {format_bytes(_DEFAULTS.max_kept_response_bytes)})",
+        "AMOUNT",
     ),
     Option(
         "--log-level",

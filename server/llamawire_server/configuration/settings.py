@@ -87,6 +87,8 @@ SETTINGS = (
     # gRPC counts a message's bytes in 32 bits.
     Setting("max_message_bytes", ByteSize(1024, 2**31 - 1)),
     Setting("allow_unknown_fields", Boolean()),
+    Setting("max_kept_responses", Integer(0)),
+    Setting("max_kept_response_bytes", ByteSize(0, 2**40)),
     Setting("drain_seconds", Seconds(0, _DAY_SECONDS)),
     Setting("log_level", Choice(LOG_LEVELS)),
     Setting("pool.memory_budget", MemoryBudget()),

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
 from llamawire_server import __version__
+from llamawire_server.config import ServerConfig
 from llamawire_server.errors import ServiceError
 from llamawire_server.service.interface import Service
 from llamawire_server.shim import health
@@ -38,11 +39,14 @@ def create_app(
     max_body_bytes: int,
     keep_alive_seconds: float = 15.0,
     allow_unknown_fields: bool = False,
+    max_kept_responses: int = ServerConfig.max_kept_responses,
+    max_kept_response_bytes: int = ServerConfig.max_kept_response_bytes,
 ) -> FastAPI:
     """An application that answers from `service`, and does its work as part of `calls`.
 
     A stream in which nothing comes for `keep_alive_seconds` is kept alive. `allow_unknown_fields` lets pass
-    what is otherwise refused: fields that neither OpenAI nor llamawire has.
+    what is otherwise refused: fields that neither OpenAI nor llamawire has. Of responses, `max_kept_responses` are
+    kept for others to go on from, and no more than `max_kept_response_bytes` of them.
     """
     app = FastAPI(
         title="llamawire",
@@ -57,7 +61,15 @@ def create_app(
     app.exception_handler(ServiceError)(handle_service_error)
     app.exception_handler(HTTPException)(handle_http_exception)
     app.exception_handler(CallerGoneError)(handle_caller_gone)
-    handling = Handling(service, calls, max_body_bytes, keep_alive_seconds, allow_unknown_fields)
+    handling = Handling(
+        service,
+        calls,
+        max_body_bytes,
+        keep_alive_seconds,
+        allow_unknown_fields,
+        max_kept_responses,
+        max_kept_response_bytes,
+    )
     routes = Routes(app, dialects)
     for api in APIS:
         api.add_routes(routes, handling)

@@ -87,6 +87,8 @@ VALUES = {
     "--preload": "a",
     "--memory-budget": "1GiB",
     "--max-loaded-models": "3",
+    "--max-kept-responses": "5",
+    "--max-kept-response-bytes": "1MiB",
     "--drain-seconds": "4",
     "--log-level": "DEBUG",
 }

@@ -33,6 +33,10 @@ class Handling:
     max_body_bytes: int
     keep_alive_seconds: float
     allow_unknown_fields: bool
+    max_kept_responses: int
+    """Responses that are kept for others to go on from; 0: none."""
+    max_kept_response_bytes: int
+    """What they may take up together."""
 
     async def understand(self, request: Request, understand: Callable[[bytes], T]) -> T:
         """What the body means, which `understand` tells, in a thread where the body is large.

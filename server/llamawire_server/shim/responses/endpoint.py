@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -46,14 +46,15 @@ class Endpoint:
     """The handlers of the paths, and the responses that they keep."""
 
     handling: Handling
-    store: ResponseStore = field(default_factory=ResponseStore)
+    store: ResponseStore
 
     async def create_response(self, request: Request) -> Response:
         """Answers an input, at once or as a stream."""
         asked, num_bytes = await self.handling.understand(request, self._understand)
         previous = self._previous(asked)
+        is_kept = answers.is_kept(asked) and self.store.keeps_any
         message, places, kept_input = await self.handling.think(
-            num_bytes + history.num_bytes(previous), lambda: _translate(asked, previous)
+            num_bytes + history.num_bytes(previous), lambda: _translate(asked, previous, is_kept)
         )
         request.state.rename = renaming(asked, places)
         call, response = call_of(request), answers.begun(asked)
@@ -120,7 +121,8 @@ class Endpoint:
 
 
 def add_routes(routes: Routes, handling: Handling) -> None:
-    endpoint = Endpoint(handling)
+    store = ResponseStore(handling.max_kept_responses, handling.max_kept_response_bytes)
+    endpoint = Endpoint(handling, store)
     routes.post(
         "/v1/responses",
         endpoint.create_response,
@@ -156,11 +158,11 @@ def add_routes(routes: Routes, handling: Handling) -> None:
 
 
 def _translate(
-    asked: ResponseRequest, previous: Turn | None
+    asked: ResponseRequest, previous: Turn | None, is_kept: bool
 ) -> tuple[chat_pb2.ChatCompletionRequest, Places, bytes | None]:
     """The request for the service, where its messages came from, and its input, where it is kept, as it is."""
     message, places = to_chat_request(asked, history.parsed_items(previous))
-    return message, places, history.encoded(items.of_input(asked.input)) if answers.is_kept(asked) else None
+    return message, places, history.encoded(items.of_input(asked.input)) if is_kept else None
 
 
 def _not_found() -> HTTPException:

@@ -6,9 +6,6 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-MAX_RESPONSES = 1024
-MAX_BYTES = 64 * 1024 * 1024
-
 
 @dataclass(eq=False)
 class Turn:
@@ -36,13 +33,13 @@ class Turn:
 
 
 class ResponseStore:
-    """Keeps the responses that were used last, so many of them and so many bytes.
+    """Keeps the responses that were used last, so many of them and so many bytes; with room for none, none.
 
     A conversation's earlier turns are kept once, however many later ones go on from them, and for as long as these
     are, though they may no longer be found by their own ids.
     """
 
-    def __init__(self, max_responses: int = MAX_RESPONSES, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, max_responses: int, max_bytes: int) -> None:
         self._max_responses = max_responses
         self._max_bytes = max_bytes
         self._num_bytes = 0
@@ -51,6 +48,11 @@ class ResponseStore:
 
     def __len__(self) -> int:
         return len(self._turns)
+
+    @property
+    def keeps_any(self) -> bool:
+        """Whether there is any use in keeping a response."""
+        return self._max_responses > 0 and self._max_bytes > 0
 
     @property
     def num_bytes(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,8 +13,13 @@ def turn(num_bytes: int = 10, previous: Turn | None = None) -> Turn:
     return Turn(previous, b"i" * (num_bytes // 2), b"r" * (num_bytes - num_bytes // 2))
 
 
+def roomy() -> ResponseStore:
+    """A store with room for all that a test keeps."""
+    return ResponseStore(max_responses=9, max_bytes=1000)
+
+
 def test_what_is_kept_is_found_until_it_is_forgotten() -> None:
-    store, kept = ResponseStore(), turn()
+    store, kept = roomy(), turn()
     store.keep("a", kept)
     assert store.find("a") is kept
     assert store.find("b") is None
@@ -25,7 +31,7 @@ def test_what_is_kept_is_found_until_it_is_forgotten() -> None:
 
 
 def test_what_was_not_used_for_longest_goes_first() -> None:
-    store = ResponseStore(max_responses=2)
+    store = ResponseStore(max_responses=2, max_bytes=1000)
     for name in "ab":
         store.keep(name, turn())
     assert store.find("a") is not None
@@ -34,7 +40,7 @@ def test_what_was_not_used_for_longest_goes_first() -> None:
 
 
 def test_bytes_have_a_bound_too() -> None:
-    store = ResponseStore(max_bytes=25)
+    store = ResponseStore(max_responses=9, max_bytes=25)
     for name in "abc":
         store.keep(name, turn(10))
     assert [name for name in "abc" if store.find(name)] == ["b", "c"]
@@ -43,8 +49,19 @@ def test_bytes_have_a_bound_too() -> None:
     assert store.num_bytes == 0
 
 
+@pytest.mark.parametrize(("max_responses", "max_bytes"), [(0, 1000), (9, 0)])
+def test_without_room_nothing_is_kept(max_responses: int, max_bytes: int) -> None:
+    store, first = ResponseStore(max_responses, max_bytes), turn()
+    assert not store.keeps_any
+    store.keep("a", first)
+    store.keep("b", turn(10, first))
+    assert (store.find("a"), store.find("b")) == (None, None)
+    assert (len(store), store.num_bytes) == (0, 0)
+    assert roomy().keeps_any
+
+
 def test_earlier_turns_are_kept_once_and_as_long_as_later_ones() -> None:
-    store = ResponseStore()
+    store = roomy()
     first = turn(10)
     second = turn(20, first)
     fork = turn(40, first)
@@ -61,7 +78,7 @@ def test_earlier_turns_are_kept_once_and_as_long_as_later_ones() -> None:
 
 
 def test_a_conversation_can_go_on_from_what_went_meanwhile() -> None:
-    store, first = ResponseStore(), turn(10)
+    store, first = roomy(), turn(10)
     store.keep("first", first)
     store.forget("first")
     store.keep("second", turn(20, first))
