@@ -59,6 +59,8 @@ class CompletionOptions(TypedDict, total=False):
     tried again, while the model is being loaded."""
     priority: int | None
     """Where the request stands in the model's line: lower goes first, and a step is worth ten seconds of waiting."""
+    continuous_usage: bool | None
+    """Whether every chunk of a stream has the usage by then, and not the last one alone."""
 
 
 def completion_request(

@@ -117,7 +117,7 @@ class TextChunk:
 
     @property
     def usage(self) -> usage_pb2.Usage:
-        """What the answer cost in tokens; all zero until the last chunk."""
+        """What the answer has cost in tokens; all zero until the last chunk, but for `continuous_usage`."""
         return self.proto.usage
 
     @property

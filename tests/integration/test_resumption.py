@@ -250,3 +250,24 @@ def test_another_model_s_streams_notice_nothing(
     for reader in (first, other):
         assert (reader.answer().finish_reasons, reader.answer().usage[1]) == ({0: "length"}, 200)
     assert server.worker_of(other_model_file) == other_worker
+
+
+def test_usage_on_the_way_goes_on_where_it_was(
+    server: RunningServer, model_file: Path, bodies: list[dict[str, Any]], undisturbed: list[Answer]
+) -> None:
+    """Another worker finds nothing of the prompt in its cache, and computes what was said before as part of it."""
+    server.chat.CreateChatCompletion(as_request({**bodies[0], "max_tokens": 1}))
+    chunks = []
+    for chunk in server.chat.StreamChatCompletion(as_request(bodies[0], continuous_usage=True)):
+        chunks.append(chunk)
+        if len(chunks) in (5, 15):
+            send_signal(server, model_file, signal.SIGKILL)
+            wait_until(lambda: not server.is_serving("model/smollm2"))
+    assert "".join(chunk.choices[0].delta.content for chunk in chunks) == LINES[0]
+    told = [chunk.usage.completion_tokens for chunk in chunks]
+    assert told == sorted(told)
+    ((num_prompt_tokens, num_found),) = {
+        (chunk.usage.prompt_tokens, chunk.usage.prompt_cache_hit_tokens) for chunk in chunks
+    }
+    assert num_found > 0, "in the first one there was something"
+    assert (num_prompt_tokens, told[-1]) == undisturbed[0].usage

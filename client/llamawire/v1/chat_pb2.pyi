@@ -210,6 +210,7 @@ class ChatCompletionRequest(google.protobuf.message.Message):
     WAIT_FOR_MODEL_FIELD_NUMBER: builtins.int
     PRIORITY_FIELD_NUMBER: builtins.int
     REASONING_BUDGET_FIELD_NUMBER: builtins.int
+    CONTINUOUS_USAGE_FIELD_NUMBER: builtins.int
     model: builtins.str
     """The model's name: a loaded model, an entry of models.yaml, or one found in the models folder. Required.
     White space around it and the case of its letters do not matter.
@@ -268,6 +269,8 @@ class ChatCompletionRequest(google.protobuf.message.Message):
     model does not reason at all. What ends the reasoning is not counted. [0, 2^31); default: no limit, but with
     REASONING_EFFORT_NONE 0.
     """
+    continuous_usage: builtins.bool
+    """Whether every chunk of a stream has `usage`: what it has cost by then. Default false: the last one alone has it."""
     @property
     def messages(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Message]:
         """The conversation so far, oldest first. 1 to 16,384 messages."""
@@ -344,9 +347,12 @@ class ChatCompletionRequest(google.protobuf.message.Message):
         wait_for_model: builtins.bool | None = ...,
         priority: builtins.int | None = ...,
         reasoning_budget: builtins.int | None = ...,
+        continuous_usage: builtins.bool | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_priority", b"_priority", "_reasoning_budget", b"_reasoning_budget", "_repeat_penalty", b"_repeat_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_wait_for_model", b"_wait_for_model", "chat_template_kwargs", b"chat_template_kwargs", "frequency_penalty", b"frequency_penalty", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "min_p", b"min_p", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "prediction", b"prediction", "presence_penalty", b"presence_penalty", "priority", b"priority", "reasoning_budget", b"reasoning_budget", "repeat_penalty", b"repeat_penalty", "response_format", b"response_format", "seed", b"seed", "temperature", b"temperature", "tool_choice", b"tool_choice", "top_k", b"top_k", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "wait_for_model", b"wait_for_model"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_priority", b"_priority", "_reasoning_budget", b"_reasoning_budget", "_repeat_penalty", b"_repeat_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_wait_for_model", b"_wait_for_model", "chat_template_kwargs", b"chat_template_kwargs", "frequency_penalty", b"frequency_penalty", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "messages", b"messages", "metadata", b"metadata", "min_p", b"min_p", "model", b"model", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "prediction", b"prediction", "presence_penalty", b"presence_penalty", "priority", b"priority", "reasoning_budget", b"reasoning_budget", "reasoning_effort", b"reasoning_effort", "repeat_penalty", b"repeat_penalty", "response_format", b"response_format", "seed", b"seed", "stop", b"stop", "stop_token_ids", b"stop_token_ids", "temperature", b"temperature", "tool_choice", b"tool_choice", "tools", b"tools", "top_k", b"top_k", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "user", b"user", "wait_for_model", b"wait_for_model"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_continuous_usage", b"_continuous_usage", "_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_priority", b"_priority", "_reasoning_budget", b"_reasoning_budget", "_repeat_penalty", b"_repeat_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_wait_for_model", b"_wait_for_model", "chat_template_kwargs", b"chat_template_kwargs", "continuous_usage", b"continuous_usage", "frequency_penalty", b"frequency_penalty", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "min_p", b"min_p", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "prediction", b"prediction", "presence_penalty", b"presence_penalty", "priority", b"priority", "reasoning_budget", b"reasoning_budget", "repeat_penalty", b"repeat_penalty", "response_format", b"response_format", "seed", b"seed", "temperature", b"temperature", "tool_choice", b"tool_choice", "top_k", b"top_k", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "wait_for_model", b"wait_for_model"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_continuous_usage", b"_continuous_usage", "_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_priority", b"_priority", "_reasoning_budget", b"_reasoning_budget", "_repeat_penalty", b"_repeat_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_wait_for_model", b"_wait_for_model", "chat_template_kwargs", b"chat_template_kwargs", "continuous_usage", b"continuous_usage", "frequency_penalty", b"frequency_penalty", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "messages", b"messages", "metadata", b"metadata", "min_p", b"min_p", "model", b"model", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "prediction", b"prediction", "presence_penalty", b"presence_penalty", "priority", b"priority", "reasoning_budget", b"reasoning_budget", "reasoning_effort", b"reasoning_effort", "repeat_penalty", b"repeat_penalty", "response_format", b"response_format", "seed", b"seed", "stop", b"stop", "stop_token_ids", b"stop_token_ids", "temperature", b"temperature", "tool_choice", b"tool_choice", "tools", b"tools", "top_k", b"top_k", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "user", b"user", "wait_for_model", b"wait_for_model"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_continuous_usage", b"_continuous_usage"]) -> typing.Literal["continuous_usage"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_frequency_penalty", b"_frequency_penalty"]) -> typing.Literal["frequency_penalty"] | None: ...
     @typing.overload
@@ -966,7 +972,9 @@ class ChatCompletionChunk(google.protobuf.message.Message):
 
     @property
     def usage(self) -> llamawire.v1.usage_pb2.Usage:
-        """What it cost in tokens: on the last chunk, always and only there."""
+        """What it cost in tokens: on the last chunk, always. With `continuous_usage` also on all others, what it has cost by
+        then: the prompt, and what was generated so far. How many tokens were guessed is told at the end.
+        """
 
     @property
     def timings(self) -> llamawire.v1.usage_pb2.Timings:

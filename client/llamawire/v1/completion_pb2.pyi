@@ -66,6 +66,7 @@ class CompletionRequest(google.protobuf.message.Message):
     USER_FIELD_NUMBER: builtins.int
     WAIT_FOR_MODEL_FIELD_NUMBER: builtins.int
     PRIORITY_FIELD_NUMBER: builtins.int
+    CONTINUOUS_USAGE_FIELD_NUMBER: builtins.int
     model: builtins.str
     """The model's name, as in ChatCompletionRequest. Required."""
     suffix: builtins.str
@@ -121,6 +122,8 @@ class CompletionRequest(google.protobuf.message.Message):
     """As in ChatCompletionRequest."""
     priority: builtins.int
     """As in ChatCompletionRequest. [-100, 100]; default 0."""
+    continuous_usage: builtins.bool
+    """As in ChatCompletionRequest. Default false."""
     @property
     def prompt(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___CompletionPrompt]:
         """What to go on from, 1 to 128 prompts. Each is answered as if it had been sent alone. Choice k of prompt p has the
@@ -176,13 +179,16 @@ class CompletionRequest(google.protobuf.message.Message):
         user: builtins.str = ...,
         wait_for_model: builtins.bool | None = ...,
         priority: builtins.int | None = ...,
+        continuous_usage: builtins.bool | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_add_special", b"_add_special", "_best_of", b"_best_of", "_echo", b"_echo", "_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_n", b"_n", "_parse_special", b"_parse_special", "_presence_penalty", b"_presence_penalty", "_priority", b"_priority", "_repeat_penalty", b"_repeat_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "_wait_for_model", b"_wait_for_model", "add_special", b"add_special", "best_of", b"best_of", "echo", b"echo", "frequency_penalty", b"frequency_penalty", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "min_p", b"min_p", "n", b"n", "parse_special", b"parse_special", "prediction", b"prediction", "presence_penalty", b"presence_penalty", "priority", b"priority", "repeat_penalty", b"repeat_penalty", "response_format", b"response_format", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p", "wait_for_model", b"wait_for_model"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_add_special", b"_add_special", "_best_of", b"_best_of", "_echo", b"_echo", "_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_n", b"_n", "_parse_special", b"_parse_special", "_presence_penalty", b"_presence_penalty", "_priority", b"_priority", "_repeat_penalty", b"_repeat_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "_wait_for_model", b"_wait_for_model", "add_special", b"add_special", "best_of", b"best_of", "echo", b"echo", "frequency_penalty", b"frequency_penalty", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "min_p", b"min_p", "model", b"model", "n", b"n", "parse_special", b"parse_special", "prediction", b"prediction", "presence_penalty", b"presence_penalty", "priority", b"priority", "prompt", b"prompt", "repeat_penalty", b"repeat_penalty", "response_format", b"response_format", "seed", b"seed", "stop", b"stop", "stop_token_ids", b"stop_token_ids", "suffix", b"suffix", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p", "user", b"user", "wait_for_model", b"wait_for_model"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_add_special", b"_add_special", "_best_of", b"_best_of", "_continuous_usage", b"_continuous_usage", "_echo", b"_echo", "_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_n", b"_n", "_parse_special", b"_parse_special", "_presence_penalty", b"_presence_penalty", "_priority", b"_priority", "_repeat_penalty", b"_repeat_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "_wait_for_model", b"_wait_for_model", "add_special", b"add_special", "best_of", b"best_of", "continuous_usage", b"continuous_usage", "echo", b"echo", "frequency_penalty", b"frequency_penalty", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "min_p", b"min_p", "n", b"n", "parse_special", b"parse_special", "prediction", b"prediction", "presence_penalty", b"presence_penalty", "priority", b"priority", "repeat_penalty", b"repeat_penalty", "response_format", b"response_format", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p", "wait_for_model", b"wait_for_model"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_add_special", b"_add_special", "_best_of", b"_best_of", "_continuous_usage", b"_continuous_usage", "_echo", b"_echo", "_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_n", b"_n", "_parse_special", b"_parse_special", "_presence_penalty", b"_presence_penalty", "_priority", b"_priority", "_repeat_penalty", b"_repeat_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "_wait_for_model", b"_wait_for_model", "add_special", b"add_special", "best_of", b"best_of", "continuous_usage", b"continuous_usage", "echo", b"echo", "frequency_penalty", b"frequency_penalty", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "min_p", b"min_p", "model", b"model", "n", b"n", "parse_special", b"parse_special", "prediction", b"prediction", "presence_penalty", b"presence_penalty", "priority", b"priority", "prompt", b"prompt", "repeat_penalty", b"repeat_penalty", "response_format", b"response_format", "seed", b"seed", "stop", b"stop", "stop_token_ids", b"stop_token_ids", "suffix", b"suffix", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p", "user", b"user", "wait_for_model", b"wait_for_model"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_add_special", b"_add_special"]) -> typing.Literal["add_special"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_best_of", b"_best_of"]) -> typing.Literal["best_of"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_continuous_usage", b"_continuous_usage"]) -> typing.Literal["continuous_usage"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_echo", b"_echo"]) -> typing.Literal["echo"] | None: ...
     @typing.overload
@@ -431,7 +437,9 @@ class CompletionChunk(google.protobuf.message.Message):
 
     @property
     def usage(self) -> llamawire.v1.usage_pb2.Usage:
-        """What it cost in tokens: on the last chunk, always and only there."""
+        """What it cost in tokens, over all prompts: on the last chunk, always. With `continuous_usage` also on all others, as
+        in ChatCompletionChunk; a prompt counts from the first token after it on.
+        """
 
     @property
     def timings(self) -> llamawire.v1.usage_pb2.Timings:

@@ -12,6 +12,7 @@ from llamawire_server.chat.tools import CallDelta
 from llamawire_server.pool.pool import Lease
 from llamawire_server.service.cost import timings_of, usage_of
 from llamawire_server.service.probabilities import finite, token_text, top_logprobs
+from llamawire_server.service.running_usage import RunningUsage
 from llamawire_server.worker.messages import Completed, Event, Logprob, TextDelta
 
 FINISH_REASONS = {
@@ -85,8 +86,17 @@ class News:
 class Answer:
     """One answer on its way: its identity, and what its events become."""
 
-    def __init__(self, lease: Lease, num_choices: int, arrived: float, *, has_logprobs: bool = False) -> None:
-        """arrived: when the request came, by time.monotonic. has_logprobs: whether they were asked for."""
+    def __init__(
+        self,
+        lease: Lease,
+        num_choices: int,
+        arrived: float,
+        *,
+        has_logprobs: bool = False,
+        has_running_usage: bool = False,
+    ) -> None:
+        """arrived: when the request came, by time.monotonic. has_logprobs: whether they were asked for.
+        has_running_usage: whether every chunk is to have the usage by then, which takes events that have counts."""
         self._id = f"chatcmpl-{uuid.uuid4().hex}"
         self._created = int(time.time())
         self._lease = lease
@@ -101,10 +111,13 @@ class Answer:
         self._num_choices = num_choices
         self._seconds_before_queue = time.monotonic() - arrived
         self._has_logprobs = has_logprobs
+        self._running_usage = RunningUsage() if has_running_usage else None
         self._has_begun = False
 
     def chunks(self, events: Sequence[Event]) -> Iterator[chat_pb2.ChatCompletionChunk]:
         """The events of one or more steps as chunks: one for what all choices say, one for those that ended."""
+        if self._running_usage is not None:
+            self._running_usage.note(events)
         if self._has_begun and (delta := _only_text(events)):
             # One token of one choice, as nearly always: there is nothing to sort.
             chunk = self._chunk()
@@ -115,6 +128,8 @@ class Answer:
         if not self._has_begun:
             self._has_begun = True
             first = self._chunk()
+            if self._running_usage is not None:
+                first.usage.CopyFrom(self._running_usage.prompt_usage())
             for index in range(self._num_choices):
                 _add(first, index).delta.MergeFrom(OPENING)
             yield first
@@ -165,7 +180,10 @@ class Answer:
 
     def _chunk(self) -> chat_pb2.ChatCompletionChunk:
         """A chunk without news."""
-        return chat_pb2.ChatCompletionChunk.FromString(self._envelope)
+        chunk = chat_pb2.ChatCompletionChunk.FromString(self._envelope)
+        if self._running_usage is not None:
+            chunk.usage.CopyFrom(self._running_usage.usage())
+        return chunk
 
     def _timings(self, completed: Completed) -> usage_pb2.Timings:
         return timings_of(completed, self._lease.waited_seconds, self._seconds_before_queue)

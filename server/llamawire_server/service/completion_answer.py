@@ -13,6 +13,7 @@ from llamawire.v1 import chat_pb2, completion_pb2
 from llamawire_server.pool.pool import Lease
 from llamawire_server.service.completion_logprobs import TextOffsets, prompt_logprobs
 from llamawire_server.service.cost import timings_of, total, usage_of
+from llamawire_server.service.running_usage import RunningUsage
 from llamawire_server.worker.messages import Completed, Echo, Event, Logprob, TextDelta
 
 FINISH_REASONS = {"stop": chat_pb2.FINISH_REASON_STOP, "length": chat_pb2.FINISH_REASON_LENGTH}
@@ -74,10 +75,12 @@ class CompletionAnswer:
         *,
         num_generated: int | None = None,
         has_logprobs: bool = False,
+        has_running_usage: bool = False,
     ) -> None:
         """num_choices: of each prompt. arrived: when the request came, by time.monotonic. num_generated: how many of
         a prompt's choices the best are chosen of; None: no more than there are. has_logprobs: whether they were asked
-        for."""
+        for. has_running_usage: whether every chunk is to have the usage by then, which takes events that have
+        counts."""
         self._id = f"cmpl-{uuid.uuid4().hex}"
         self._created = int(time.time())
         self._lease = lease
@@ -93,11 +96,15 @@ class CompletionAnswer:
         self._num_generated = num_generated or num_choices
         self._seconds_before_queue = time.monotonic() - arrived
         self._has_logprobs = has_logprobs
+        self._running_usage = RunningUsage() if has_running_usage else None
         self._offsets: dict[int, TextOffsets] = {}
         self._completed: list[Completed] = []
 
     def chunks(self, steps: Sequence[PromptEvents]) -> Iterator[completion_pb2.CompletionChunk]:
         """The events of one or more steps as chunks: one, or none where there is no news yet."""
+        if self._running_usage is not None:
+            for number, events in steps:
+                self._running_usage.note(events, number)
         if found := _only_text(steps):
             # One token of one choice, as nearly always: there is nothing to sort.
             number, delta = found
@@ -143,7 +150,10 @@ class CompletionAnswer:
 
     def _chunk(self) -> completion_pb2.CompletionChunk:
         """A chunk without news."""
-        return completion_pb2.CompletionChunk.FromString(self._envelope)
+        chunk = completion_pb2.CompletionChunk.FromString(self._envelope)
+        if self._running_usage is not None:
+            chunk.usage.CopyFrom(self._running_usage.usage())
+        return chunk
 
     def _offsets_of(self, number: int, index: int) -> TextOffsets | None:
         if not self._has_logprobs:

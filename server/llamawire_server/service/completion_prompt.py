@@ -47,6 +47,7 @@ def build_generates(
             num_top_logprobs=num_top_logprobs,
             echo=request.echo,
             scores_prompt=scores_prompt,
+            counts_tokens=request.continuous_usage,
         )
         for index, prompt in enumerate(request.prompt)
     ]

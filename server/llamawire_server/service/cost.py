@@ -12,20 +12,35 @@ from llamawire_server.worker.messages import Completed
 
 def usage_of(completed: Completed) -> usage_pb2.Usage:
     """The tokens of a request."""
-    return usage_pb2.Usage(
-        prompt_tokens=completed.num_prompt_tokens,
-        completion_tokens=completed.num_completion_tokens,
-        total_tokens=completed.num_prompt_tokens + completed.num_completion_tokens,
-        prompt_cache_hit_tokens=completed.num_cached_tokens,
-        prompt_cache_miss_tokens=completed.num_prompt_tokens - completed.num_cached_tokens,
-        prompt_tokens_details=usage_pb2.PromptTokensDetails(cached_tokens=completed.num_cached_tokens),
-        completion_tokens_details=usage_pb2.CompletionTokensDetails(
+    return token_usage(
+        completed.num_prompt_tokens,
+        completed.num_cached_tokens,
+        completed.num_completion_tokens,
+        usage_pb2.CompletionTokensDetails(
             reasoning_tokens=completed.num_reasoning_tokens,
             accepted_prediction_tokens=completed.num_accepted_prediction_tokens,
             rejected_prediction_tokens=completed.num_rejected_prediction_tokens,
             accepted_draft_tokens=completed.num_accepted_draft_tokens,
             rejected_draft_tokens=completed.num_rejected_draft_tokens,
         ),
+    )
+
+
+def token_usage(
+    num_prompt_tokens: int,
+    num_cached_tokens: int,
+    num_completion_tokens: int,
+    completion_details: usage_pb2.CompletionTokensDetails,
+) -> usage_pb2.Usage:
+    """So many tokens. num_cached_tokens: of the prompt's."""
+    return usage_pb2.Usage(
+        prompt_tokens=num_prompt_tokens,
+        completion_tokens=num_completion_tokens,
+        total_tokens=num_prompt_tokens + num_completion_tokens,
+        prompt_cache_hit_tokens=num_cached_tokens,
+        prompt_cache_miss_tokens=num_prompt_tokens - num_cached_tokens,
+        prompt_tokens_details=usage_pb2.PromptTokensDetails(cached_tokens=num_cached_tokens),
+        completion_tokens_details=completion_details,
     )
 
 

@@ -234,8 +234,15 @@ class LocalService:
             defaults = lease.entry.settings.defaults
             generate = build_generate(request, worker.next_request_id(), defaults, clock.deadline)
             steps = worker.events(generate, clock.remaining_seconds())
+            answer = Answer(
+                lease,
+                generate.num_choices,
+                arrived,
+                has_logprobs=request.logprobs,
+                has_running_usage=request.continuous_usage,
+            )
             try:
-                yield Answer(lease, generate.num_choices, arrived, has_logprobs=request.logprobs), steps
+                yield answer, steps
             finally:
                 await steps.aclose()
 
@@ -260,6 +267,7 @@ class LocalService:
                 arrived,
                 num_generated=num_generated(request),
                 has_logprobs=request.HasField("logprobs"),
+                has_running_usage=request.continuous_usage,
             )
             steps = together([worker.events(generate, clock.remaining_seconds()) for generate in generates])
             async with contextlib.aclosing(steps):

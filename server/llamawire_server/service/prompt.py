@@ -82,6 +82,7 @@ def build_generate(
         grammar=build_grammar(request.response_format),
         num_top_logprobs=request.top_logprobs if request.logprobs else None,
         reasoning_budget=_reasoning_budget(request),
+        counts_tokens=request.continuous_usage,
     )
 
 

@@ -21,6 +21,7 @@ class _Growing:
         self._tokens: list[int] = []
         self._logprobs: list[Logprob] = []
         self._held = first.held
+        self._counts = first.counts
         self._finish_reason = ""
         self._matched_stop = ""
         self.add(first)
@@ -36,6 +37,7 @@ class _Growing:
         self._tokens += later.tokens
         self._logprobs += later.logprobs
         self._held = later.held
+        self._counts = later.counts
         self._finish_reason = later.finish_reason or self._finish_reason
         self._matched_stop = later.matched_stop or self._matched_stop
 
@@ -50,6 +52,7 @@ class _Growing:
             logprobs=self._logprobs,
             matched_stop=self._matched_stop,
             held=self._held,
+            counts=self._counts,
         )
 
 

@@ -20,7 +20,6 @@ from llamawire_server.worker.echo import PromptEcho
 from llamawire_server.worker.forms import Asked, Form, FormMaker, Made
 from llamawire_server.worker.line import Line
 from llamawire_server.worker.messages import (
-    ChoiceProgress,
     Completed,
     Event,
     Generate,
@@ -29,6 +28,7 @@ from llamawire_server.worker.messages import (
     Taken,
     TextDelta,
 )
+from llamawire_server.worker.progress import ChoiceProgress
 from llamawire_server.worker.prompts import PromptBuilder, RequestError, Vocabulary
 from llamawire_server.worker.reader import Reader, ReasoningBudget
 
@@ -211,6 +211,7 @@ class Generations:
                 constraint=form.constraints[index],
                 num_top_logprobs=request.num_top_logprobs,
                 prompt_scores=scores,
+                num_cached_tokens=progress.num_cached_tokens if progress else None,
                 finish_reason=_engine_reason(choice.finish_reason),
             )
             for index, choice in enumerate(choices)
@@ -259,7 +260,8 @@ class Generations:
         constraint and drafter are brought there too. held: as that of `ChoiceProgress`."""
         tokens = sequence.tokens[sequence.num_prompt_tokens :]
         pieces = self._plans.pieces(plan.markers)
-        reader = Reader(sequence, plan.pipeline(request.stops), pieces, self._budget(plan, request))
+        budget, pipeline = self._budget(plan, request), plan.pipeline(request.stops)
+        reader = Reader(sequence, pipeline, pieces, budget, counts_tokens=request.counts_tokens)
         try:
             reader.replay(tokens, held)
         except ConstraintError as error:

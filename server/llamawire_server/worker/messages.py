@@ -15,6 +15,8 @@ from llamawire_server.config import ModelSettings
 from llamawire_server.engine.logprobs import TokenLogprobs
 from llamawire_server.engine.sequence import SamplingParameters
 from llamawire_server.worker.embedding_messages import Embed, Vectors
+from llamawire_server.worker.progress import Progress
+from llamawire_server.worker.token_counts import ChoiceCounts, PromptCounts
 
 
 class ChatPrompt(msgspec.Struct, frozen=True, tag=True):
@@ -48,29 +50,6 @@ class RawPrompt(msgspec.Struct, frozen=True, tag=True):
 
 
 # From the server to the worker.
-
-
-class ChoiceProgress(msgspec.Struct, frozen=True):
-    """How far a choice had come in a worker that died."""
-
-    tokens: list[int]
-    """Those that were generated; what their text was has been sent."""
-
-    finish_reason: str = ""
-    """Set where the choice has ended."""
-
-    held: list[TokenLogprobs] = []
-    """As that of the last `TextDelta`."""
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """How far a request had come in a worker that died. Times are those of time.monotonic, in seconds."""
-
-    choices: list[ChoiceProgress]
-    started: float | None
-    """When its prompt began to be computed; None where it only waited in line."""
-
-    first_token: float | None
 
 
 class Generate(msgspec.Struct, frozen=True, tag=True):
@@ -121,6 +100,9 @@ class Generate(msgspec.Struct, frozen=True, tag=True):
 
     scores_prompt: bool = False
     """Whether the echo says how likely the prompt's tokens were, with `num_top_logprobs` others each."""
+
+    counts_tokens: bool = False
+    """Whether what comes says how many tokens there are by then, as its caller wants to know on the way."""
 
     progress: Progress | None = None
     """Where it goes on; None for a request that no worker has let line up yet."""
@@ -282,11 +264,17 @@ class TextDelta(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     held: list[TokenLogprobs] = []
     """Of the last tokens so far, whose text is still held back: for whoever goes on with the request."""
 
+    counts: ChoiceCounts | None = None
+    """As they stand, where the request counts tokens."""
+
+    prompt_counts: PromptCounts | None = None
+    """Beside them on the first delta of a choice."""
+
     @property
     def has_news(self) -> bool:
         """Whether there is anything in it for the caller: tokens are for whoever goes on with the request."""
         has_text = bool(self.text or self.reasoning or self.calls or self.echo)
-        return has_text or bool(self.finish_reason or self.logprobs)
+        return has_text or bool(self.finish_reason or self.logprobs or self.counts)
 
 
 class Completed(msgspec.Struct, frozen=True, tag=True):

@@ -6,6 +6,8 @@ from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from llamawire_server.chat.pipeline import Delta, TextPipeline
 from llamawire_server.chat.tools import CallDelta
 from llamawire_server.engine.engine import Output
@@ -13,6 +15,7 @@ from llamawire_server.engine.logprobs import TokenLogprobs
 from llamawire_server.engine.sequence import FinishReason, Sequence
 from llamawire_server.worker.messages import Logprob, TextDelta
 from llamawire_server.worker.text_logprobs import TextLogprobs
+from llamawire_server.worker.token_counts import ChoiceCounts, PromptCounts
 
 
 class Pieces(Protocol):
@@ -48,8 +51,11 @@ class Reader:
         pipeline: TextPipeline,
         pieces: Pieces,
         budget: ReasoningBudget | None = None,
+        *,
+        counts_tokens: bool = False,
     ) -> None:
-        """The sequence has generated nothing, or `replay` is next. budget: None where it may reason for ever."""
+        """The sequence has generated nothing, or `replay` is next. budget: None where it may reason for ever.
+        counts_tokens: whether to say with what comes how many tokens there are by then."""
         self._sequence = sequence
         self._pipeline = pipeline
         self._pieces = pieces
@@ -57,6 +63,8 @@ class Reader:
         self._logprobs = TextLogprobs(pipeline) if sequence.num_top_logprobs is not None else None
         self._is_ending_reasoning = False
         self._has_answered = False
+        self._counts_tokens = counts_tokens
+        self._has_told_prompt = False
         self.num_reasoning_tokens = 0
         """Those that came while it reasoned, the ones that ended it included."""
         self._keep_to_budget()
@@ -77,6 +85,7 @@ class Reader:
         held: of the last ones, whose text was held back, how likely they were, where that is to be told. Raises
         ConstraintError where the constraint does not take them.
         """
+        self._has_told_prompt = bool(tokens)
         constraint = self._sequence.constraint if self._sequence.finish_reason is None else None
         num_told = len(tokens) - len(held)
         for number, token in enumerate(tokens):
@@ -109,7 +118,7 @@ class Reader:
                 calls += delta.calls
                 if self._logprobs is not None:
                     logprobs += self._logprobs.take(b"", None, delta)
-        return TextDelta(
+        news = TextDelta(
             self._sequence.request_id,
             self._sequence.index,
             text,
@@ -119,6 +128,7 @@ class Reader:
             logprobs=[with_names(found, self._pieces) for found in logprobs],
             held=self._logprobs.held if self._logprobs is not None else [],
         )
+        return self._with_counts(news, len(output.tokens) - len(tokens)) if self._counts_tokens else news
 
     def finish_reason(self, reason: FinishReason) -> str:
         """OpenAI's name for the end of an answer that was read to its end."""
@@ -128,6 +138,16 @@ class Reader:
             # A limit right behind a call has cut nothing.
             has_called = self._pipeline.ends_with_call
         return "tool_calls" if has_called else reason.value
+
+    def _with_counts(self, news: TextDelta, num_beyond: int) -> TextDelta:
+        """What is new, with what there is by now. num_beyond: tokens at the sequence's end that are no part of it."""
+        sequence = self._sequence
+        prompt_counts = None
+        if not self._has_told_prompt:
+            self._has_told_prompt = True
+            prompt_counts = PromptCounts(sequence.num_prompt_tokens, sequence.num_cached_tokens or 0)
+        counts = ChoiceCounts(sequence.num_output_tokens - num_beyond, self.num_reasoning_tokens)
+        return msgspec.structs.replace(news, counts=counts, prompt_counts=prompt_counts)
 
     def _feed(self, token: int, logprobs: TokenLogprobs | None) -> tuple[Delta, list[TokenLogprobs]]:
         piece = self._pieces.piece(token)

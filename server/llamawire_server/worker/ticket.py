@@ -13,16 +13,15 @@ from llamawire_server.worker.death import Death
 from llamawire_server.worker.embedding_messages import Embed, Vectors
 from llamawire_server.worker.mailbox import Mailbox, is_last
 from llamawire_server.worker.messages import (
-    ChoiceProgress,
     Event,
     Generate,
     Opened,
-    Progress,
     Request,
     Started,
     Taken,
     TextDelta,
 )
+from llamawire_server.worker.progress import ChoiceProgress, Progress
 
 # A request that was there at deaths that weigh so much, and got nowhere in between, may be their cause. Two faults
 # are enough. Who kills from outside mostly has reasons that are no request's; a kernel short of memory may have one.
@@ -65,6 +64,7 @@ class Ticket:
         self._num_vectors = 0
         self._started: float | None = None
         self._first_token: float | None = None
+        self._num_cached_tokens: int | None = None
 
     @property
     def is_suspect(self) -> bool:
@@ -100,6 +100,9 @@ class Ticket:
             choice = self._choices.get(event.index)
             if choice is None:
                 choice = self._choices[event.index] = Choice()
+                if event.prompt_counts is not None:
+                    # A prompt that is computed again is not told of again.
+                    self._num_cached_tokens = event.prompt_counts.num_cached_tokens
             choice.tokens += event.tokens
             choice.finish_reason = event.finish_reason
             choice.held = event.held
@@ -128,6 +131,7 @@ class Ticket:
             [ChoiceProgress(choice.tokens, choice.finish_reason, choice.held) for choice in choices],
             self._started,
             self._first_token,
+            self._num_cached_tokens,
         )
         return msgspec.structs.replace(self.request, progress=progress)
 

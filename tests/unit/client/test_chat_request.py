@@ -60,6 +60,7 @@ def test_every_option_arrives():
         wait_for_model=False,
         priority=-3,
         reasoning_budget=0,
+        continuous_usage=True,
     )
 
     names = {field.name for field, _ in built.ListFields()}

@@ -14,14 +14,13 @@ from scripted_worker import Script, completed, ends_of, generate, make, run, ste
 from llamawire_server.chat.grammar import Grammar, GrammarError
 from llamawire_server.engine.constraint import Constraint, ConstraintError, Mask
 from llamawire_server.worker.messages import (
-    ChoiceProgress,
     Completed,
     Event,
     Failed,
     Logprob,
-    Progress,
     TextDelta,
 )
+from llamawire_server.worker.progress import ChoiceProgress, Progress
 from llamawire_server.worker.prompts import RequestError
 
 WEATHER = {

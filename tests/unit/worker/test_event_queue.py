@@ -12,9 +12,11 @@ from llamawire_server.chat.tools import CallDelta
 from llamawire_server.engine.logprobs import TokenLogprobs
 from llamawire_server.worker.event_queue import EventQueue
 from llamawire_server.worker.messages import Completed, Event, Logprob, Started, Taken, TextDelta
+from llamawire_server.worker.token_counts import ChoiceCounts, PromptCounts
 
 COMPLETED = Completed(1, 1, 0, 1, 0, 0, 0)
 HELD = TokenLogprobs(7, -1.0, [(8, -0.5)])
+PROMPT = PromptCounts(10, 4)
 
 
 def queued(*events: Event) -> list[Event]:
@@ -76,6 +78,18 @@ def queued(*events: Event) -> list[Event]:
         (
             [TextDelta(1, 0, "a", [1], held=[HELD]), TextDelta(1, 0, "b", [2])],
             [TextDelta(1, 0, "ab", [1, 2])],
+        ),
+        # And so are the counts; the prompt is told of once.
+        (
+            [
+                TextDelta(1, 0, "a", [1], counts=ChoiceCounts(1, 1), prompt_counts=PROMPT),
+                TextDelta(1, 1, "x", [1], counts=ChoiceCounts(1, 0), prompt_counts=PROMPT),
+                TextDelta(1, 0, "", [2, 3], counts=ChoiceCounts(3, 1)),
+            ],
+            [
+                TextDelta(1, 0, "a", [1, 2, 3], counts=ChoiceCounts(3, 1), prompt_counts=PROMPT),
+                TextDelta(1, 1, "x", [1], counts=ChoiceCounts(1, 0), prompt_counts=PROMPT),
+            ],
         ),
         # Nothing gets before an event of its own request.
         (

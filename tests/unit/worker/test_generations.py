@@ -25,14 +25,13 @@ from scripted_worker import (
 from llamawire_server.chat.template import ChatTemplate
 from llamawire_server.worker.messages import (
     ChatPrompt,
-    ChoiceProgress,
     Completed,
     Event,
     Failed,
-    Progress,
     Started,
     TextDelta,
 )
+from llamawire_server.worker.progress import ChoiceProgress, Progress
 from llamawire_server.worker.prompts import PromptBuilder, RequestError
 
 

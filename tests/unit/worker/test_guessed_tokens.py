@@ -18,13 +18,12 @@ from llamawire_server.engine.step import Limits, Move, Sampled, Slice
 from llamawire_server.worker.generations import Generations
 from llamawire_server.worker.messages import (
     ChatPrompt,
-    ChoiceProgress,
     Completed,
     Event,
     Generate,
-    Progress,
     TextDelta,
 )
+from llamawire_server.worker.progress import ChoiceProgress, Progress
 from llamawire_server.worker.prompts import PromptBuilder, RequestError
 
 END = 256

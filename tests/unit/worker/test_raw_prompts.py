@@ -19,15 +19,14 @@ from llamawire_server.engine.step import Sampled, Slice
 from llamawire_server.worker.echo import PromptEcho
 from llamawire_server.worker.messages import (
     ChatPrompt,
-    ChoiceProgress,
     Completed,
     Echo,
     Event,
     Generate,
-    Progress,
     RawPrompt,
     TextDelta,
 )
+from llamawire_server.worker.progress import ChoiceProgress, Progress
 from llamawire_server.worker.prompts import PromptBuilder, RequestError
 
 PREFIX, SUFFIX, MIDDLE = 1, 2, 3

@@ -13,16 +13,16 @@ from llamawire_server.engine.logprobs import TokenLogprobs
 from llamawire_server.worker.death import Death
 from llamawire_server.worker.messages import (
     ChatPrompt,
-    ChoiceProgress,
     Generate,
     Opened,
-    Progress,
     Started,
     Taken,
     TextDelta,
     Tokenize,
 )
+from llamawire_server.worker.progress import ChoiceProgress, Progress
 from llamawire_server.worker.ticket import Ticket, find_culprit, next_to_send
+from llamawire_server.worker.token_counts import ChoiceCounts, PromptCounts
 
 FAULT = Death("was ended by SIGABRT", is_from_outside=False)
 KILL = Death("was ended by SIGKILL", is_from_outside=True)
@@ -236,3 +236,25 @@ def test_what_is_held_back_of_a_choice_travels_with_its_tokens() -> None:
     # As it goes to the worker.
     sent = msgspec.msgpack.encode(message.progress)
     assert msgspec.msgpack.decode(sent, type=Progress) == message.progress
+
+
+async def test_what_was_told_of_a_prompt_travels_with_the_request() -> None:
+    told = PromptCounts(10, 4)
+    ticket = Ticket(generation())
+    ticket.take(Taken(1))
+    ticket.take(TextDelta(1, 0, "", [7], counts=ChoiceCounts(1, 0), prompt_counts=told))
+    assert await ticket.mailbox.take(), "counts are news, with text or without"
+    ticket.take(TextDelta(1, 0, "", [8], counts=ChoiceCounts(2, 0)))
+    ticket.note_death(FAULT)
+    message = ticket.message()
+    assert isinstance(message, Generate)
+    assert message.progress is not None
+    assert message.progress.choices == [ChoiceProgress([7, 8]), ChoiceProgress([])]
+    assert message.progress.num_cached_tokens == 4
+
+
+async def test_nothing_is_news_that_nobody_wants_counted() -> None:
+    ticket = Ticket(generation())
+    ticket.take(TextDelta(1, 0, "", [7]))
+    ticket.take(TextDelta(1, 0, "a", [8]))
+    assert await ticket.mailbox.take() == [TextDelta(1, 0, "a", [8])]
