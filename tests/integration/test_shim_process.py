@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import anthropic
 import httpx
 import openai
 import pytest
@@ -28,8 +29,8 @@ COMMAND = str(Path(sys.executable).parent / "llamawire-server")
 class Shim:
     """A running `llamawire-server shim`."""
 
-    def __init__(self, target: str, log_file: Path) -> None:
-        command = [COMMAND, "shim", "--target", target, "--http", "127.0.0.1:0"]
+    def __init__(self, target: str, log_file: Path, *arguments: str) -> None:
+        command = [COMMAND, "shim", "--target", target, "--http", "127.0.0.1:0", *arguments]
         with log_file.open("w") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         assert self.process.stdout is not None
@@ -296,3 +297,29 @@ def test_a_shim_that_can_not_start_says_why(arguments: list[str], tmp_path: Path
     assert result.returncode == 2
     assert result.stdout == ""
     assert "--http must be of the form HOST:PORT" in result.stderr.splitlines()[-1]
+
+
+def test_usage_on_the_way_comes_from_the_other_server(shim: Shim) -> None:
+    asked: Any = {"model": "smollm2", "max_tokens": 4, "messages": STORY["messages"]}
+    with anthropic.Anthropic(base_url=f"http://{shim.http_address}", api_key="none") as sdk:
+        events = list(sdk.messages.create(**asked, stream=True))
+    (start,) = (event.message.usage for event in events if event.type == "message_start")
+    (end,) = (event.usage for event in events if event.type == "message_delta")
+    assert start.input_tokens == end.input_tokens > 0
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    response = post(shim.http_address, {**STORY, "max_tokens": 4, "stream": True, "stream_options": options})
+    told = [event["usage"]["completion_tokens"] for event in events_of(response)]
+    assert (told[0], told[-1], told) == (0, 4, sorted(told))
+
+
+def test_so_many_responses_are_kept_as_the_shim_is_told(server: RunningServer, tmp_path: Path) -> None:
+    asked: Any = {"model": "smollm2", "input": "Hi", "max_output_tokens": 1}
+    with (
+        Shim(server.grpc_address, tmp_path / "shim.log", "--max-kept-responses", "1") as shim,
+        openai.OpenAI(base_url=f"http://{shim.http_address}/v1", api_key="none", max_retries=0) as sdk,
+    ):
+        first, second = (sdk.responses.create(**asked).id for _ in range(2))
+        with pytest.raises(openai.BadRequestError) as caught:
+            sdk.responses.create(**asked, previous_response_id=first)
+        assert caught.value.code == "previous_response_not_found"
+        assert sdk.responses.create(**asked, previous_response_id=second).output_text

@@ -252,16 +252,18 @@ def tokens(draw: st.DrawFn) -> list[chat_pb2.ChatCompletionChunk]:
             elif more == "end":
                 choice.finish_reason = chat_pb2.FINISH_REASON_STOP
             chunk.choices.append(choice)
+        if draw(st.booleans()):
+            chunk.usage.completion_tokens = draw(st.integers(0, 9))
         chunks.append(chunk)
     return chunks
 
 
-@given(tokens(), st.booleans(), st.booleans())
-def test_text_alone_is_written_as_anything_is(chunks, include_usage, as_functions):
+@given(tokens(), st.sampled_from(["never", "at the end", "always"]), st.booleans())
+def test_text_alone_is_written_as_anything_is(chunks, usage, as_functions):
     """The short way gives the bytes that the long way gives, and these are what a JSON encoder makes of the whole."""
 
     def write() -> list[bytes]:
-        events = ChunkEvents("smollm2", include_usage, as_functions)
+        events = ChunkEvents("smollm2", usage != "never", as_functions, continuous_usage=usage == "always")
         return [events.write(chunk) for chunk in chunks]
 
     short = write()

@@ -42,7 +42,9 @@ class Endpoint:
         if asked.stream:
             options = asked.stream_options
             include_usage = options is not None and bool(options.include_usage)
-            events = ChunkEvents(asked.model, include_usage, as_functions)
+            events = ChunkEvents(
+                asked.model, include_usage, as_functions, continuous_usage=message.continuous_usage
+            )
             return self.handling.stream(service.stream_chat_completion(message, call), events)
         answer = await self.handling.run(request, service.create_chat_completion(message, call))
         return json_response(answers.chat_completion(answer, as_functions))

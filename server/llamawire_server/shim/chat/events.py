@@ -20,9 +20,12 @@ _KIND = "chat.completion.chunk"
 class ChunkEvents(NamedChunkEvents[chat_pb2.ChatCompletionChunk]):
     """Writes the events of one answer to a conversation."""
 
-    def __init__(self, model: str, include_usage: bool, as_functions: bool) -> None:
-        """model: as the request has it."""
-        super().__init__(model, include_usage, id_prefix="chatcmpl", unnamed=chat_pb2.ChatCompletionChunk())
+    def __init__(
+        self, model: str, include_usage: bool, as_functions: bool, *, continuous_usage: bool = False
+    ) -> None:
+        """model: as the request has it. continuous_usage: whether every chunk has the usage by then."""
+        unnamed = chat_pb2.ChatCompletionChunk()
+        super().__init__(model, include_usage, continuous_usage, id_prefix="chatcmpl", unnamed=unnamed)
         self._as_functions = as_functions
         self._around_text: dict[int, tuple[bytes, bytes]] = {}
         self._num_opened = 0
@@ -63,9 +66,9 @@ class ChunkEvents(NamedChunkEvents[chat_pb2.ChatCompletionChunk]):
         around = self._around_text.get(index)
         if around is None:
             before, _, after = self._news(index, {"content": ""}).rpartition(b'""')
-            around = self._around_text[index] = before, after
+            around = self._around_text[index] = before, after.removesuffix(self._suffix)
         before, after = around
-        return b"%b%b%b" % (before, encode(text), after)
+        return b"%b%b%b%b" % (before, encode(text), after, self._suffix)
 
     def _deltas(self, delta: chat_pb2.Delta) -> list[Json]:
         deltas: list[Json] = []

@@ -273,6 +273,8 @@ class StreamOptions(RequestModel):
     """Whether a last chunk, with no choices, has the usage."""
     include_obfuscation: bool | None = None
     """Accepted without effect: chunks are never padded."""
+    continuous_usage_stats: bool | None = None
+    """Whether every chunk has the usage by then. Needs `include_usage`. vLLM's and llamawire's own."""
 
 
 class ChatCompletionRequest(SamplingFields, OwnFields):

@@ -190,6 +190,7 @@ class ChatCompletionChunk(ResponseModel):
     service_tier: str
     choices: list[ChunkChoice]
     usage: Usage | None = None
-    """There with `stream_options.include_usage` only: null on every chunk but the last."""
+    """There with `stream_options.include_usage` only: null on every chunk but the last; with `continuous_usage_stats`
+    what the answer has cost by then."""
     timings: Timings | None = None
     """On the chunk that has the usage."""

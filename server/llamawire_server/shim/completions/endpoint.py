@@ -43,7 +43,12 @@ class Endpoint:
         if asked.stream:
             options = asked.stream_options
             include_usage = options is not None and bool(options.include_usage)
-            events = CompletionEvents(asked.model, include_usage=include_usage, lists_top=lists_top)
+            events = CompletionEvents(
+                asked.model,
+                include_usage=include_usage,
+                lists_top=lists_top,
+                continuous_usage=message.continuous_usage,
+            )
             return self.handling.stream(service.stream_completion(message, call), events)
         answer = await self.handling.run(request, service.create_completion(message, call))
         return json_response(answers.completion(answer, lists_top=lists_top))

@@ -16,9 +16,13 @@ from llamawire_server.shim.http.response_types import Json
 class CompletionEvents(NamedChunkEvents[completion_pb2.CompletionChunk]):
     """Writes the events of one call's choices."""
 
-    def __init__(self, model: str, *, include_usage: bool, lists_top: bool) -> None:
-        """model: as the request has it. lists_top: whether the likeliest tokens were asked for."""
-        super().__init__(model, include_usage, id_prefix="cmpl", unnamed=completion_pb2.CompletionChunk())
+    def __init__(
+        self, model: str, *, include_usage: bool, lists_top: bool, continuous_usage: bool = False
+    ) -> None:
+        """model: as the request has it. lists_top: whether the likeliest tokens were asked for. continuous_usage:
+        whether every chunk has the usage by then."""
+        unnamed = completion_pb2.CompletionChunk()
+        super().__init__(model, include_usage, continuous_usage, id_prefix="cmpl", unnamed=unnamed)
         self._lists_top = lists_top
 
     def _envelope_of(self, chunk: completion_pb2.CompletionChunk) -> Json:

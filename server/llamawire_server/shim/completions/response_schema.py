@@ -59,6 +59,7 @@ class CompletionChunk(ResponseModel):
     system_fingerprint: str
     choices: list[CompletionChoice]
     usage: Usage | None = None
-    """There with `stream_options.include_usage` only: null on every chunk but the last."""
+    """There with `stream_options.include_usage` only: null on every chunk but the last; with `continuous_usage_stats`
+    what the answer has cost by then."""
     timings: Timings | None = None
     """On the chunk that has the usage."""

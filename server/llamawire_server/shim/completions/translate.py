@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from llamawire.v1 import completion_pb2
 from llamawire_server.shim.chat.sampling_fields import BasicSamplingFields, FineSamplingFields
-from llamawire_server.shim.chat.translate import plain_text, to_response_format
+from llamawire_server.shim.chat.translate import plain_text, to_response_format, wants_continuous_usage
 from llamawire_server.shim.completions.request_schema import CompletionRequest
 from llamawire_server.shim.http.waiting_fields import WaitingFields
 
@@ -39,6 +39,8 @@ def to_completion_request(request: CompletionRequest) -> completion_pb2.Completi
         message.response_format.CopyFrom(to_response_format(request.response_format))
     if request.prediction is not None:
         message.prediction.content = plain_text(request.prediction.content)
+    if wants_continuous_usage(request.stream_options):
+        message.continuous_usage = True
     return message
 
 

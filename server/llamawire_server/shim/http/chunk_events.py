@@ -20,11 +20,14 @@ ChunkT = TypeVar("ChunkT")
 class NamedChunkEvents(ABC, Generic[ChunkT]):
     """Writes the events of one stream. The first chunk names the answer, unless it had to be named before."""
 
-    def __init__(self, model: str, include_usage: bool, *, id_prefix: str, unnamed: ChunkT) -> None:
-        """model: as the request has it. id_prefix: begins the id of an answer that has to be named here.
-        unnamed: a chunk with nothing in it."""
+    def __init__(
+        self, model: str, include_usage: bool, continuous_usage: bool, *, id_prefix: str, unnamed: ChunkT
+    ) -> None:
+        """model: as the request has it. continuous_usage: whether every chunk has the usage by then. id_prefix:
+        begins the id of an answer that has to be named here. unnamed: a chunk with nothing in it."""
         self._model = model
         self._include_usage = include_usage
+        self._continuous_usage = continuous_usage
         self._id_prefix = id_prefix
         self._unnamed = unnamed
         self._has_begun = False
@@ -39,7 +42,10 @@ class NamedChunkEvents(ABC, Generic[ChunkT]):
         if not self._has_begun:
             self._has_begun = True
             self._name(chunk)
-        self._last = self._cost(chunk) or self._last
+        if cost := self._cost(chunk):
+            self._last = cost
+            if self._continuous_usage:
+                self._suffix = b',"usage":%b}\n\n' % encode(cost["usage"])
         return self._choices(chunk)
 
     def keep_alive(self) -> bytes:

@@ -23,9 +23,8 @@ _STOP_REASONS = {
 }
 
 
-def begun(model: str) -> Json:
-    """A message that nothing has come of yet, with an id of its own."""
-    nothing = usage_pb2.Usage()
+def begun(model: str, cost: usage_pb2.Usage) -> Json:
+    """A message that nothing has come of yet, with an id of its own. cost: what is known of it."""
     return {
         "id": f"msg_{uuid.uuid4().hex}",
         "type": "message",
@@ -34,7 +33,7 @@ def begun(model: str) -> Json:
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,
-        "usage": {**usage(nothing), "service_tier": "standard"},
+        "usage": {**usage(cost), "service_tier": "standard"},
     }
 
 
@@ -51,10 +50,9 @@ def message(answer: chat_pb2.ChatCompletion, *, shows_thinking: bool) -> Json:
         arguments = msgspec.Raw(_whole(call.function.arguments).encode())
         content.append(tool_use(call.id, call.function.name, arguments))
     return {
-        **begun(answer.model),
+        **begun(answer.model, answer.usage),
         "content": content,
         **ending(choice.finish_reason, choice.matched_stop),
-        "usage": {**usage(answer.usage), "service_tier": "standard"},
     }
 
 

@@ -28,12 +28,12 @@ class MessageEvents:
 
     def write(self, chunk: chat_pb2.ChatCompletionChunk) -> bytes:
         """The events of one chunk."""
+        if chunk.HasField("usage"):
+            self._usage = chunk.usage
         if not self._has_begun:
             self._begin(chunk.model)
         for choice in chunk.choices:
             self._add(choice)
-        if chunk.HasField("usage"):
-            self._usage = chunk.usage
         return self._take()
 
     def keep_alive(self) -> bytes:
@@ -57,7 +57,7 @@ class MessageEvents:
 
     def _begin(self, model: str) -> None:
         self._has_begun = True
-        self._write("message_start", message=answers.begun(model))
+        self._write("message_start", message=answers.begun(model, self._usage))
 
     def _add(self, choice: chat_pb2.ChunkChoice) -> None:
         delta = choice.delta

@@ -64,7 +64,7 @@ class MessageDeltaUsage(ResponseModel):
 
 
 class MessageUsage(MessageDeltaUsage):
-    """What an answer cost in tokens; nothing yet where a stream begins."""
+    """What an answer cost in tokens; where a stream begins, the prompt as far as it is known."""
 
     service_tier: Literal["standard"]
 

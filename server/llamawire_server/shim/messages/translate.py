@@ -59,6 +59,9 @@ def _carry_sampling(request: MessageRequest, message: chat_pb2.ChatCompletionReq
     message.stop.extend(request.stop_sequences or ())
     if request.metadata is not None:
         message.user = request.metadata.user_id or ""
+    if request.stream:
+        # The message begins with what its prompt costs.
+        message.continuous_usage = True
 
 
 def _carry_thinking(thinking: schema.Thinking | None, message: chat_pb2.ChatCompletionRequest) -> None:
