@@ -28,7 +28,7 @@ from llamawire_server.shim.app import create_app
 from llamawire_server.shim.http.disconnect import Calls
 from llamawire_server.shim.http.server import HTTPServer, address_of, bind
 from llamawire_server.shim.remote import CHANNEL_OPTIONS, RemoteService
-from llamawire_server.worker.supervisor import Supervisor
+from llamawire_server.worker.parent.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ LOAD = """
 import json, sys
 from pathlib import Path
 import llama_cpp
-import llamawire_server.worker.child
+import llamawire_server.worker.child.__main__
 from llamawire_server.config import ModelSettings
 from llamawire_server.engine.runner.model import EngineLog, LoadedModel
 from llamawire_server.machine import resident_bytes

@@ -146,13 +146,32 @@ def test_a_transport_knows_the_service_by_its_interface_only(part: str) -> None:
             assert all(is_in(other, INTERFACE) for other in known - limits), f"{name} imports {known}"
 
 
+def test_the_two_sides_of_a_worker_know_nothing_of_each_other() -> None:
+    parent, child = "llamawire_server.worker.parent", "llamawire_server.worker.child"
+    crossing = {name for name in SERVER if is_in(name, "llamawire_server.worker") and not is_in(name, parent)}
+    for name, found in IMPORTS.items():
+        if not is_in(name, child):
+            assert not [other for other in found if is_in(other, child)], name
+        if name in crossing:
+            assert not [other for other in found if is_in(other, parent)], name
+
+
 def test_a_module_is_called_by_what_it_holds() -> None:
     parts = {part for name in (*SERVER, *CLIENT) for part in name.split(".")}
     assert not {"utils", "util", "manager", "helpers", "misc"} & parts
 
 
 def test_the_pure_parts_do_no_input_or_output() -> None:
-    pure = ("engine.scheduler", "engine.sequence", "engine.budget", "chat.stop", "chat.pipeline")
+    pure = (
+        "engine.scheduler",
+        "engine.sequence",
+        "engine.prefill",
+        "engine.budget",
+        "engine.drafting.speculation",
+        "engine.prefixes.tree",
+        "chat.stop",
+        "chat.pipeline",
+    )
     for name in (f"llamawire_server.{part}" for part in pure):
         roots = {other.split(".")[0] for other in IMPORTS[name]}
         assert not roots & {"asyncio", "socket", "os", "subprocess", "threading", "grpc", "time"}, name

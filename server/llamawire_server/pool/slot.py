@@ -13,7 +13,7 @@ from llamawire_server.models.resolver import ModelEntry
 from llamawire_server.pool.turnover import Turnover
 
 if TYPE_CHECKING:
-    from llamawire_server.worker.supervisor import Supervisor
+    from llamawire_server.worker.parent.supervisor import Supervisor
 
 
 class State(Enum):

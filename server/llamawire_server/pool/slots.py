@@ -19,11 +19,11 @@ from llamawire_server.pool.footprint import Footprints, fingerprint
 from llamawire_server.pool.register import Register
 from llamawire_server.pool.room import Room, in_gib
 from llamawire_server.pool.slot import Slot, Stage
-from llamawire_server.worker.starting import within
+from llamawire_server.worker.parent.starting import within
 
 if TYPE_CHECKING:
-    from llamawire_server.worker.observer import WorkerObserver
-    from llamawire_server.worker.supervisor import Supervisor
+    from llamawire_server.worker.parent.observer import WorkerObserver
+    from llamawire_server.worker.parent.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from llamawire_server.chat.channels import STYLES
 from llamawire_server.chat.plan import Planner
 from llamawire_server.chat.tools.generic import Generic
 from llamawire_server.engine.constraint import Constraint
-from llamawire_server.worker.answer_plans import AnswerPlans, GrammarCompiler
-from llamawire_server.worker.prompts import Vocabulary
+from llamawire_server.worker.child.answer_plans import AnswerPlans, GrammarCompiler
+from llamawire_server.worker.child.prompts import Vocabulary
 
 
 class NoGrammars:

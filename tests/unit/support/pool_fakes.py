@@ -19,7 +19,7 @@ from llamawire_server.models.names import forms
 from llamawire_server.models.resolver import ModelEntry
 from llamawire_server.pool.pool import Lease, ModelStatus, Pool, State
 from llamawire_server.worker.messages import Loaded
-from llamawire_server.worker.observer import WorkerObserver
+from llamawire_server.worker.parent.observer import WorkerObserver
 
 PATIENCE_SECONDS = 30
 NEVER_SECONDS = 3600.0

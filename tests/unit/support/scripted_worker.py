@@ -17,10 +17,10 @@ from llamawire_server.engine.engine import Engine
 from llamawire_server.engine.logprobs import TokenLogprobs
 from llamawire_server.engine.sequence import Sequence
 from llamawire_server.engine.step import Limits, Move, Sampled, Slice
-from llamawire_server.worker.answer_plans import GrammarCompiler
-from llamawire_server.worker.generations import Generations
+from llamawire_server.worker.child.answer_plans import GrammarCompiler
+from llamawire_server.worker.child.generations import Generations
+from llamawire_server.worker.child.prompts import PromptBuilder
 from llamawire_server.worker.messages import ChatPrompt, Completed, Event, Generate, Started, TextDelta
-from llamawire_server.worker.prompts import PromptBuilder
 
 END = 256
 LIMITS = Limits(num_slots=4, kv_cache_tokens=400, context_length=100, batch_tokens=64)

@@ -15,7 +15,7 @@ from waiting import PATIENCE_SECONDS, refused
 from llamawire_server.config import ModelSettings, WorkerSettings
 from llamawire_server.errors import ServiceError
 from llamawire_server.worker.messages import ChatPrompt, Completed, Generate, TextDelta, Tokenize, Tokens
-from llamawire_server.worker.supervisor import Supervisor
+from llamawire_server.worker.parent.supervisor import Supervisor
 
 CHILD = Path(__file__).with_name("scripted_child.py")
 POLICY = WorkerSettings(
