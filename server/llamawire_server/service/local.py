@@ -15,14 +15,14 @@ from llamawire_server.pool.roster import Roster
 from llamawire_server.service import embedding, validation
 from llamawire_server.service.answer import Answer
 from llamawire_server.service.catalogue import describe
-from llamawire_server.service.completion_answer import CompletionAnswer, PromptEvents
-from llamawire_server.service.completion_prompt import build_generates
-from llamawire_server.service.completion_validation import (
+from llamawire_server.service.completions.answer import CompletionAnswer, PromptEvents
+from llamawire_server.service.completions.prompt import build_generates
+from llamawire_server.service.completions.together import together
+from llamawire_server.service.completions.validation import (
     check_completion_against_model,
     check_completion_request,
     num_generated,
 )
-from llamawire_server.service.completions import together
 from llamawire_server.service.interface import Call
 from llamawire_server.service.prompt import SamplingRequest, build_generate, build_prompt
 from llamawire_server.worker.embedding_messages import Vectors

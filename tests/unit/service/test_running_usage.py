@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from llamawire.v1 import chat_pb2, completion_pb2, usage_pb2
 from llamawire_server.service.answer import Answer
-from llamawire_server.service.completion_answer import CompletionAnswer, PromptEvents
+from llamawire_server.service.completions.answer import CompletionAnswer, PromptEvents
 from llamawire_server.service.running_usage import RunningUsage
 from llamawire_server.worker.event_queue import EventQueue
 from llamawire_server.worker.messages import Completed, Event, TextDelta

@@ -33,8 +33,8 @@ from openai_fields import PAGE, documented_fields, put, refused_as, typed_fields
 
 from llamawire.v1 import chat_pb2, completion_pb2, embedding_pb2
 from llamawire_server.config import SamplingDefaults
-from llamawire_server.service.completion_prompt import build_generates
-from llamawire_server.service.completion_validation import check_completion_request
+from llamawire_server.service.completions.prompt import build_generates
+from llamawire_server.service.completions.validation import check_completion_request
 from llamawire_server.service.embedding import build_embed, check_embeddings
 from llamawire_server.service.interface import Call
 from llamawire_server.service.prompt import build_generate

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from llamawire.v1 import completion_pb2
 from llamawire_server.config import SamplingDefaults
-from llamawire_server.service.completion_validation import num_generated
+from llamawire_server.service.completions.validation import num_generated
 from llamawire_server.service.prompt import build_grammar, build_sampling
 from llamawire_server.worker.messages import Generate, RawPrompt
 

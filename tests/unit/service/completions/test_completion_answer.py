@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llamawire.v1 import chat_pb2, completion_pb2
-from llamawire_server.service.completion_answer import CompletionAnswer, PromptEvents
+from llamawire_server.service.completions.answer import CompletionAnswer, PromptEvents
 from llamawire_server.worker.messages import Completed, Echo, Event, Logprob, TextDelta
 
 STOP, LENGTH = chat_pb2.FINISH_REASON_STOP, chat_pb2.FINISH_REASON_LENGTH

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from llamawire_server.errors import ServiceError, engine_fault
-from llamawire_server.service.completions import together
+from llamawire_server.service.completions.together import together
 from llamawire_server.worker.messages import Event, TextDelta
 
 

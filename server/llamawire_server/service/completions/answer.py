@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from llamawire.v1 import chat_pb2, completion_pb2
 from llamawire_server.pool.pool import Lease
-from llamawire_server.service.completion_logprobs import TextOffsets, prompt_logprobs
+from llamawire_server.service.completions.logprobs import TextOffsets, prompt_logprobs
 from llamawire_server.service.cost import timings_of, total, usage_of
 from llamawire_server.service.running_usage import RunningUsage
 from llamawire_server.worker.messages import Completed, Echo, Event, Logprob, TextDelta

@@ -14,8 +14,8 @@ from llamawire_server.chat.grammar import Grammar
 from llamawire_server.config import SamplingDefaults
 from llamawire_server.errors import Condition, ServiceError
 from llamawire_server.service import validation
-from llamawire_server.service.completion_prompt import build_generates
-from llamawire_server.service.completion_validation import (
+from llamawire_server.service.completions.prompt import build_generates
+from llamawire_server.service.completions.validation import (
     COMPLETION_RANGES,
     check_completion_against_model,
     check_completion_request,

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from typing import TypeAlias
 
-from llamawire_server.service.completion_answer import PromptEvents
+from llamawire_server.service.completions.answer import PromptEvents
 from llamawire_server.worker.messages import Event
 
 Steps: TypeAlias = "AsyncGenerator[list[Event], None]"
