@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from servers import NO_END, RunningServer, launch
+from callers import wait_until
+from servers import NO_END, RunningServer, frozen, launch
 from tiny_memories import write_hybrid, write_recurrent, write_windowed
 
 from llamawire.v1 import chat_pb2, tokenizer_pb2
@@ -64,6 +66,20 @@ def ask(
     return server.chat.CreateChatCompletion(request(turns, model, **fields))
 
 
+def ask_at_once(
+    server: RunningServer, questions: Sequence[str], model: str, **fields: object
+) -> list[chat_pb2.ChatCompletion]:
+    """All questions are there before the first is looked at: what is asked later may find that one computed, which a
+    memory that can't be cut does not share."""
+    with ThreadPoolExecutor(len(questions)) as pool, contextlib.ExitStack() as standstill:
+        for pid in server.worker_pids():
+            standstill.enter_context(frozen(pid))
+        calls = [pool.submit(ask, server, question, model=model, **fields) for question in questions]
+        wait_until(lambda: server.model(model).active_requests == len(questions))
+        standstill.close()
+        return [call.result() for call in calls]
+
+
 def tokenize(server: RunningServer, text: str) -> list[int]:
     request = tokenizer_pb2.TokenizeRequest(model="keeping", text=text, add_special=False)
     return list(server.tokenizer.Tokenize(request).tokens)
@@ -85,8 +101,7 @@ def answers(server: RunningServer) -> list[str]:
 def test_company_and_what_is_kept_change_nothing(server: RunningServer, answers: list[str]) -> None:
     """Failure 2 of other servers: a request gets another's text after a cache or a slot was used again."""
     for model in ("keeping", "forgetful"):
-        with ThreadPoolExecutor(len(QUESTIONS) * 2) as pool:
-            together = list(pool.map(lambda question: ask(server, question, model=model), QUESTIONS * 2))  # noqa: B023
+        together = ask_at_once(server, QUESTIONS * 2, model)
         assert [texts(answer)[0] for answer in together] == answers * 2
         hits = sum(answer.usage.prompt_cache_hit_tokens for answer in together)
         assert (hits > 0) == (model == "keeping"), "the same questions at once are computed once"
@@ -133,8 +148,7 @@ def test_a_cancel_leaves_nothing_behind(server: RunningServer, answers: list[str
 def test_a_prompt_of_several_batches_is_shared_where_others_part_from_it(server: RunningServer) -> None:
     beginning = "Here is a long text that all of them have in common. " * 60
     questions = [beginning + question for question in QUESTIONS[:4]]
-    with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda question: ask(server, question, max_tokens=8), questions))
+    together = ask_at_once(server, questions, "keeping", max_tokens=8)
     alone = [ask(server, question, model="forgetful", max_tokens=8) for question in questions]
     assert [texts(answer) for answer in together] == [texts(answer) for answer in alone]
     assert all(answer.usage.prompt_tokens > 512 for answer in together)
