@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +14,9 @@ from llamawire_server.chat.plan import Plan
 from llamawire_server.engine.constraint import Constraint
 from llamawire_server.worker.child.prompts import RequestError
 from llamawire_server.worker.messages import ChatPrompt, Generate
+
+# Of the thread that compiles: beside one that never rests it gets a quarter of a core.
+_MORE_NICENESS = 5
 
 # What the compiler is given is bounded so that it takes some tenths of a second. On a busy machine that may become
 # many; but somebody else's turn has to come.
@@ -174,10 +179,19 @@ class FormMaker:
             self._making.is_wanted = False
 
     def _fulfil(self, asked: Asked, outcome: Future[Form]) -> None:
+        _let_others_go_first()
         try:
             outcome.set_result(self._make(asked))
         except Exception as error:
             outcome.set_exception(error)
+
+
+def _let_others_go_first() -> None:
+    """Streams wait for llama.cpp's threads, and those for each other: one that is held up holds up all. On Linux each
+    thread has a priority of its own."""
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _MORE_NICENESS)
 
 
 def _too_long(request: Generate) -> RequestError:

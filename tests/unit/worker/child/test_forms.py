@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -131,3 +133,22 @@ def test_which_requests_have_a_form(maker: Maker) -> None:
     assert maker.ask(2, tools=[{}], tool_choice="auto").has_form
     assert not maker.ask(3, tools=[{}], tool_choice="none").has_form
     assert not maker.ask(4).has_form
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
+def test_who_steps_goes_before_who_compiles() -> None:
+    niceness: list[int] = []
+
+    def make(asked: Asked) -> Form:
+        niceness.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        plan: Any = None
+        return Form(plan, [])
+
+    forms = FormMaker(make)
+    asked = Asked(generate(), "", [0], 9, 1, 0.0)
+    forms.add(asked)
+    forms.begin(asked)
+    forms.wait(PATIENCE_SECONDS)
+    assert forms.take() is not None
+    mine = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert niceness[0] == min(mine + 5, 19)
