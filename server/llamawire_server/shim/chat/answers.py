@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from google.protobuf.duration_pb2 import Duration
-
-from llamawire.v1 import chat_pb2, usage_pb2
+from llamawire.v1 import chat_pb2
+from llamawire_server.shim.http.answer_cost import cost
 from llamawire_server.shim.http.response_types import Json
 
 _FINISH_REASONS = {
@@ -35,8 +34,7 @@ def chat_completion(answer: chat_pb2.ChatCompletion, as_functions: bool) -> Json
             }
             for choice in answer.choices
         ],
-        "usage": usage(answer.usage),
-        "timings": timings(answer.timings),
+        **cost(answer),
     }
 
 
@@ -72,41 +70,6 @@ def logprobs(source: chat_pb2.Logprobs) -> Json:
     }
 
 
-def usage(source: usage_pb2.Usage) -> Json:
-    """What an answer cost in tokens."""
-    prompt, completion = source.prompt_tokens_details, source.completion_tokens_details
-    return {
-        "prompt_tokens": source.prompt_tokens,
-        "completion_tokens": source.completion_tokens,
-        "total_tokens": source.total_tokens,
-        "prompt_cache_hit_tokens": source.prompt_cache_hit_tokens,
-        "prompt_cache_miss_tokens": source.prompt_cache_miss_tokens,
-        "prompt_tokens_details": {
-            "cached_tokens": prompt.cached_tokens,
-            "audio_tokens": prompt.audio_tokens,
-        },
-        "completion_tokens_details": {
-            "reasoning_tokens": completion.reasoning_tokens,
-            "audio_tokens": completion.audio_tokens,
-            "accepted_prediction_tokens": completion.accepted_prediction_tokens,
-            "rejected_prediction_tokens": completion.rejected_prediction_tokens,
-            "accepted_draft_tokens": completion.accepted_draft_tokens,
-            "rejected_draft_tokens": completion.rejected_draft_tokens,
-        },
-    }
-
-
-def timings(source: usage_pb2.Timings) -> Json:
-    """What an answer cost in time, in seconds."""
-    return {
-        "queue_seconds": _seconds(source.queue),
-        "model_load_seconds": _seconds(source.model_load),
-        "prompt_seconds": _seconds(source.prompt),
-        "first_token_seconds": _seconds(source.first_token),
-        "generation_seconds": _seconds(source.generation),
-    }
-
-
 def _message(source: chat_pb2.Message, as_functions: bool) -> Json:
     calls = source.tool_calls
     message: Json = {
@@ -138,7 +101,3 @@ def _tokens(tokens: Iterable[chat_pb2.TokenLogprob]) -> list[Json]:
 
 def _token(token: chat_pb2.TokenLogprob | chat_pb2.TopLogprob) -> Json:
     return {"token": token.token, "logprob": token.logprob, "bytes": list(token.bytes)}
-
-
-def _seconds(duration: Duration) -> float:
-    return duration.ToNanoseconds() / 1e9

@@ -33,11 +33,6 @@ class ChunkEvents(NamedChunkEvents[chat_pb2.ChatCompletionChunk]):
     def _envelope_of(self, chunk: chat_pb2.ChatCompletionChunk) -> Json:
         return answers.envelope(chunk, _KIND)
 
-    def _cost(self, chunk: chat_pb2.ChatCompletionChunk) -> Json | None:
-        if not chunk.HasField("usage"):
-            return None
-        return {"usage": answers.usage(chunk.usage), "timings": answers.timings(chunk.timings)}
-
     def _choices(self, chunk: chat_pb2.ChatCompletionChunk) -> bytes:
         return b"".join([self._choice(choice) for choice in chunk.choices])
 

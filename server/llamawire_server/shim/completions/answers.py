@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from llamawire.v1 import chat_pb2, completion_pb2
-from llamawire_server.shim.chat.answers import finish_reason, timings, usage
+from llamawire_server.shim.chat.answers import finish_reason
+from llamawire_server.shim.http.answer_cost import cost
 from llamawire_server.shim.http.response_types import Json
 
 KIND = "text_completion"
@@ -14,8 +15,7 @@ def completion(answer: completion_pb2.Completion, *, lists_top: bool) -> Json:
     return {
         **envelope(answer),
         "choices": [choice(source, lists_top=lists_top) for source in answer.choices],
-        "usage": usage(answer.usage),
-        "timings": timings(answer.timings),
+        **cost(answer),
     }
 
 

@@ -7,7 +7,6 @@ plain event whose first key is `error`.
 from __future__ import annotations
 
 from llamawire.v1 import completion_pb2
-from llamawire_server.shim.chat.answers import timings, usage
 from llamawire_server.shim.completions import answers
 from llamawire_server.shim.http.chunk_events import NamedChunkEvents
 from llamawire_server.shim.http.response_types import Json
@@ -27,11 +26,6 @@ class CompletionEvents(NamedChunkEvents[completion_pb2.CompletionChunk]):
 
     def _envelope_of(self, chunk: completion_pb2.CompletionChunk) -> Json:
         return answers.envelope(chunk)
-
-    def _cost(self, chunk: completion_pb2.CompletionChunk) -> Json | None:
-        if not chunk.HasField("usage"):
-            return None
-        return {"usage": usage(chunk.usage), "timings": timings(chunk.timings)}
 
     def _choices(self, chunk: completion_pb2.CompletionChunk) -> bytes:
         return b"".join(

@@ -7,14 +7,16 @@ import uuid
 from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
+from llamawire.v1 import chat_pb2, completion_pb2
 from llamawire_server.errors import ServiceError
+from llamawire_server.shim.http.answer_cost import cost
 from llamawire_server.shim.http.errors import error_body
 from llamawire_server.shim.http.event_text import encode, event
 from llamawire_server.shim.http.response_types import Json
 
 DONE = b"data: [DONE]\n\n"
 
-ChunkT = TypeVar("ChunkT")
+ChunkT = TypeVar("ChunkT", chat_pb2.ChatCompletionChunk, completion_pb2.CompletionChunk)
 
 
 class NamedChunkEvents(ABC, Generic[ChunkT]):
@@ -29,7 +31,7 @@ class NamedChunkEvents(ABC, Generic[ChunkT]):
         self._include_usage = include_usage
         self._continuous_usage = continuous_usage
         self._id_prefix = id_prefix
-        self._unnamed = unnamed
+        self._unnamed: ChunkT = unnamed
         self._has_begun = False
         self._names: Json = {}
         self._envelope: Json = {}
@@ -42,10 +44,10 @@ class NamedChunkEvents(ABC, Generic[ChunkT]):
         if not self._has_begun:
             self._has_begun = True
             self._name(chunk)
-        if cost := self._cost(chunk):
-            self._last = cost
+        if chunk.HasField("usage"):
+            self._last = cost(chunk)
             if self._continuous_usage:
-                self._suffix = b',"usage":%b}\n\n' % encode(cost["usage"])
+                self._suffix = b',"usage":%b}\n\n' % encode(self._last["usage"])
         return self._choices(chunk)
 
     def keep_alive(self) -> bytes:
@@ -73,10 +75,6 @@ class NamedChunkEvents(ABC, Generic[ChunkT]):
     @abstractmethod
     def _envelope_of(self, chunk: ChunkT) -> Json:
         """What the chunk says of the whole answer."""
-
-    @abstractmethod
-    def _cost(self, chunk: ChunkT) -> Json | None:
-        """The usage and timings of the answer, where the chunk has them."""
 
     @abstractmethod
     def _choices(self, chunk: ChunkT) -> bytes:

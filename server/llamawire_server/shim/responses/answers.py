@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from llamawire.v1 import chat_pb2, usage_pb2
 from llamawire_server.errors import Condition, ServiceError
-from llamawire_server.shim.chat import answers
+from llamawire_server.shim.http import answer_cost
 from llamawire_server.shim.http.response_types import Json
 from llamawire_server.shim.responses import items
 from llamawire_server.shim.responses.request_schema import ResponseRequest, ResponseText, ResponseTool
@@ -132,7 +132,7 @@ def fail(response: Json, output: list[Json], error: ServiceError) -> Json:
 
 def with_cost(response: Json, usage: usage_pb2.Usage, timings: usage_pb2.Timings) -> Json:
     """The response with what it cost in tokens and in time."""
-    return {**response, "usage": _usage(usage), "timings": answers.timings(timings)}
+    return {**response, "usage": _usage(usage), "timings": answer_cost.timings(timings)}
 
 
 def _usage(source: usage_pb2.Usage) -> Json:
