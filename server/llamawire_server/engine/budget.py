@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # How much faster a prompt's tokens are computed than single ones, at least, as far as is known beforehand.
-PROMPT_SPEEDUP = 2
+_PROMPT_SPEEDUP = 2
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class PromptBudget:
         token_seconds: float,
         least_tokens: int = _LEAST_TOKENS,
     ) -> None:
-        """token_seconds: a first guess of how long a token of a prompt takes. least_tokens: what a step may always
+        """token_seconds: how long a token takes that is computed by itself. least_tokens: what a step may always
         take; fewer say nothing of how long one takes."""
         self._least_tokens = least_tokens
         self._targets = targets
         self._batch_tokens = batch_tokens
-        self.token_seconds = token_seconds
+        self.token_seconds = token_seconds / _PROMPT_SPEEDUP
         """How long a token of a prompt takes."""
 
     def tokens(self, num_decoding: int) -> int:

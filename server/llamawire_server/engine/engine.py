@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from llamawire_server.engine.budget import PROMPT_SPEEDUP, PromptBudget, StepTargets
+from llamawire_server.engine.budget import PromptBudget, StepTargets
 from llamawire_server.engine.decode_errors import CacheFullError, DecodeError
 from llamawire_server.engine.drafting.speculation import BatchDrafter, Speculation
 from llamawire_server.engine.logprobs import TokenLogprobs
@@ -105,9 +105,7 @@ class Engine:
         where sequences have nothing of their own to guess from."""
         self._runner = runner
         self.scheduler = Scheduler(runner.limits, keeps_prefixes=keeps_prefixes)
-        self._budget = PromptBudget(
-            targets or StepTargets(), runner.limits.batch_tokens, token_seconds / PROMPT_SPEEDUP
-        )
+        self._budget = PromptBudget(targets or StepTargets(), runner.limits.batch_tokens, token_seconds)
         self._speculation = Speculation(token_seconds, draft_model)
 
     @property

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 
-from llamawire_server.engine.budget import PROMPT_SPEEDUP, PromptBudget, StepTargets
+from llamawire_server.engine.budget import PromptBudget, StepTargets
 from llamawire_server.engine.decode_errors import CacheFullError, DecodeError
 from llamawire_server.engine.drafting.rows import DraftDecoder, DraftRows, Run
 from llamawire_server.engine.drafting.step_times import StepTimes
@@ -57,7 +57,7 @@ class ModelDrafting:
         self._token_seconds = max(token_seconds, _LEAST_SECONDS)
         self._times = StepTimes(self._token_seconds)
         self._budget = PromptBudget(
-            targets or StepTargets(), decoder.limits.batch_tokens, self._token_seconds / PROMPT_SPEEDUP
+            targets or StepTargets(), decoder.limits.batch_tokens, self._token_seconds
         )
         self._records: dict[Sequence, _Record] = {}
         self._common_record = _CommonRecord()

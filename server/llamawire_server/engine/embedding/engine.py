@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from llamawire_server.engine.budget import PROMPT_SPEEDUP, PromptBudget, StepTargets
+from llamawire_server.engine.budget import PromptBudget, StepTargets
 from llamawire_server.engine.decode_errors import DecodeError
 from llamawire_server.engine.embedding.job import EmbeddingLimits, Job, Piece
 from llamawire_server.engine.embedding.scheduler import EmbeddingScheduler
@@ -75,7 +75,7 @@ class EmbeddingEngine:
         self._budget = PromptBudget(
             targets or StepTargets(),
             embedder.limits.batch_tokens,
-            token_seconds / PROMPT_SPEEDUP,
+            token_seconds,
             LEAST_TOKENS,
         )
 
