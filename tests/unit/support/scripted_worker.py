@@ -21,6 +21,7 @@ from llamawire_server.worker.child.answer_plans import GrammarCompiler
 from llamawire_server.worker.child.generations import Generations
 from llamawire_server.worker.child.prompts import PromptBuilder
 from llamawire_server.worker.messages import ChatPrompt, Completed, Event, Generate, Started, TextDelta
+from llamawire_server.worker.progress import ChoiceProgress, Progress
 
 END = 256
 LIMITS = Limits(num_slots=4, kv_cache_tokens=400, context_length=100, batch_tokens=64)
@@ -157,6 +158,24 @@ def text_of(events: list[Event], index: int = 0) -> str:
 
 def ends_of(events: list[Event]) -> list[str]:
     return [e.finish_reason for e in events if isinstance(e, TextDelta) and e.finish_reason]
+
+
+def choices_of(events: list[Event], num_choices: int) -> list[ChoiceProgress]:
+    """How far a request's choices had come, by what was told of them."""
+    deltas = [event for event in events if isinstance(event, TextDelta)]
+    return [
+        ChoiceProgress(
+            [token for delta in deltas if delta.index == index for token in delta.tokens],
+            next((d.finish_reason for d in deltas if d.index == index and d.finish_reason), ""),
+        )
+        for index in range(num_choices)
+    ]
+
+
+def progress_of(events: list[Event], num_choices: int) -> Progress:
+    """How far a request had come, for another worker to go on with."""
+    has_begun = any(isinstance(event, TextDelta) for event in events)
+    return Progress(choices_of(events, num_choices), started=1.0, first_token=2.0 if has_begun else None)
 
 
 def completed(events: list[Event]) -> Completed:

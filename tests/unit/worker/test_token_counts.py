@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted_worker import Script, completed, generate, make, run, step
+from scripted_worker import Script, choices_of, completed, generate, make, run, step
 
 from llamawire_server.worker.messages import Completed, Event, TextDelta
-from llamawire_server.worker.progress import ChoiceProgress, Progress
+from llamawire_server.worker.progress import Progress
 from llamawire_server.worker.token_counts import ChoiceCounts, PromptCounts
 
 TEXTS = ("the é first", "stöp no", "🙂 stop now")
@@ -82,13 +82,7 @@ def test_who_goes_on_says_what_would_have_been_said(cut: int, n: int, max_tokens
         before += step(first)
     if any(isinstance(event, Completed) for event in before):
         return
-    choices = [
-        ChoiceProgress(
-            [token for delta in deltas_of(before, index) for token in delta.tokens],
-            next((delta.finish_reason for delta in deltas_of(before, index) if delta.finish_reason), ""),
-        )
-        for index in range(n)
-    ]
+    choices = choices_of(before, n)
     # The prompt was found in the first worker's cache; in the second one's there is nothing.
     num_cached = 3 if any(choice.tokens for choice in choices) else None
     second = make(script)

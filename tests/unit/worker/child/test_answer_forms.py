@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted_worker import Script, completed, ends_of, generate, make, run, step, text_of
+from scripted_worker import Script, completed, ends_of, generate, make, progress_of, run, step, text_of
 
 from llamawire_server.chat.grammar import Grammar, GrammarError
 from llamawire_server.engine.constraint import Constraint, ConstraintError, Mask
@@ -262,18 +262,10 @@ def test_a_request_goes_on_anywhere_as_if_nothing_had_happened(cut: int, n: int,
         before += step(first)
     if any(isinstance(event, Completed) for event in before):
         return
-    deltas = [event for event in before if isinstance(event, TextDelta)]
-    choices = [
-        ChoiceProgress(
-            [token for delta in deltas if delta.index == index for token in delta.tokens],
-            next((d.finish_reason for d in deltas if d.index == index and d.finish_reason), ""),
-        )
-        for index in range(n)
-    ]
-    progress = Progress(choices, started=1.0, first_token=2.0 if deltas else None)
+    progress = progress_of(before, n)
     second = make(script, style="think", grammars=(compiler := Compiler()))
     second.start(msgspec.structs.replace(request, progress=progress))
-    for choice, constraint in zip(choices, compiler.made, strict=True):
+    for choice, constraint in zip(progress.choices, compiler.made, strict=True):
         if not choice.finish_reason:
             assert constraint.accepted == choice.tokens
     after = run(second)

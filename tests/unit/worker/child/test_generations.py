@@ -17,6 +17,7 @@ from scripted_worker import (
     ends_of,
     generate,
     make,
+    progress_of,
     run,
     step,
     text_of,
@@ -32,7 +33,6 @@ from llamawire_server.worker.messages import (
     Started,
     TextDelta,
 )
-from llamawire_server.worker.progress import ChoiceProgress, Progress
 
 
 def test_text_comes_as_it_is_made_and_the_count_at_the_end() -> None:
@@ -208,20 +208,9 @@ def test_a_request_goes_on_anywhere_as_if_nothing_had_happened(cut: int, n: int,
     before: list[Event] = []
     for _ in range(cut):
         before += step(first)
-    deltas = [event for event in before if isinstance(event, TextDelta)]
     if any(isinstance(event, Completed) for event in before):
         return
-    progress = Progress(
-        [
-            ChoiceProgress(
-                [token for delta in deltas if delta.index == index for token in delta.tokens],
-                next((d.finish_reason for d in deltas if d.index == index and d.finish_reason), ""),
-            )
-            for index in range(n)
-        ],
-        started=1.0,
-        first_token=2.0 if deltas else None,
-    )
+    progress = progress_of(before, n)
     # The runner's script goes on where it was, which is what the model would say next.
     second = make(script)
     second.start(msgspec.structs.replace(request, progress=progress))
@@ -233,7 +222,7 @@ def test_a_request_goes_on_anywhere_as_if_nothing_had_happened(cut: int, n: int,
     assert completed(after).num_completion_tokens == completed(expected).num_completion_tokens
     assert completed(after).num_prompt_tokens == completed(expected).num_prompt_tokens
     assert not any(isinstance(event, Started) for event in step(second))
-    if deltas:
+    if progress.first_token is not None:
         assert completed(after).prompt_seconds == 1.0
 
 

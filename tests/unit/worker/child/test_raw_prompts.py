@@ -11,7 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sampling import GREEDY
-from scripted_worker import END, LIMITS, Bytes, Script, completed, ends_of, make, run, step, text_of
+from scripted_worker import (
+    END,
+    LIMITS,
+    Bytes,
+    Script,
+    completed,
+    ends_of,
+    make,
+    progress_of,
+    run,
+    step,
+    text_of,
+)
 
 from llamawire_server.engine.logprobs import TokenLogprobs
 from llamawire_server.engine.sequence import Sequence
@@ -27,7 +39,6 @@ from llamawire_server.worker.messages import (
     RawPrompt,
     TextDelta,
 )
-from llamawire_server.worker.progress import ChoiceProgress, Progress
 
 PREFIX, SUFFIX, MIDDLE = 1, 2, 3
 
@@ -248,18 +259,7 @@ def test_it_goes_on_anywhere_as_if_nothing_had_happened(cut: int, n: int, max_to
         before += step(first)
     if any(isinstance(event, Completed) for event in before):
         return
-    deltas = [event for event in before if isinstance(event, TextDelta)]
-    progress = Progress(
-        [
-            ChoiceProgress(
-                [token for delta in deltas if delta.index == index for token in delta.tokens],
-                next((d.finish_reason for d in deltas if d.index == index and d.finish_reason), ""),
-            )
-            for index in range(n)
-        ],
-        started=1.0,
-        first_token=2.0 if deltas else None,
-    )
+    progress = progress_of(before, n)
     second = make(script)
     second.start(msgspec.structs.replace(request, progress=progress))
     after = run(second)
