@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import httpx
 from answers import Answer, MalformedError, RefusedError
@@ -40,9 +40,9 @@ class Caller:
         self._questions = questions
         self._random = random.Random(seed)
 
-    async def run(self, end: float) -> None:
-        """Ask until that time, by time.monotonic, and wait for the last answer."""
-        while time.monotonic() < end:
+    async def run(self, is_over: Callable[[], bool]) -> None:
+        """Ask until then, and wait for the last answer."""
+        while not is_over():
             question = self._random.choice(self._questions)
             name = self._random.choice([*self._ways])
             (mood,) = self._random.choices(MOODS, WEIGHTS)

@@ -7,7 +7,7 @@ import contextlib
 import resource
 import subprocess
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,9 @@ from llamawire import AsyncClient
 
 NUM_CALLERS = 10
 END_SECONDS = 60.0
+
+# So many times as long as planned may a run take until enough has happened.
+SLOWEST = 10
 
 # Fewer places than models, so that they have to make room for each other; and no long waits for anything.
 CONFIG = """
@@ -48,7 +51,7 @@ class Plan:
     """What a run is to do."""
 
     seconds: float
-    """How long there are troubles."""
+    """How long there are troubles, at least."""
 
     seed: int
     files: Sequence[ModelFile]
@@ -59,6 +62,12 @@ class Plan:
 
     most_questions: int = 4
     """Of each kind, to each model."""
+
+    fewest_equal: int = 0
+    """Answers that must be equal to the undisturbed ones before the troubles end."""
+
+    fewest_kinds: int = 0
+    """Of troubles, before they end."""
 
 
 @dataclass(frozen=True)
@@ -113,16 +122,29 @@ async def _run(plan: Plan, folder: Folder, server: RunningServer, ledger: Ledger
                 ledger.note_wrong("that was before any trouble began")
             ledger.outcomes.clear()
             troubles = Troubles(server, client, ask, folder, ledger, f"{plan.seed}")
-            end = time.monotonic() + plan.seconds
+            is_over = _ending(plan, ledger)
             callers = [
                 Caller(ledger, verdict, ways, greedy + sampled, f"{plan.seed} {number}")
                 for number in range(NUM_CALLERS)
             ]
-            await asyncio.gather(troubles.run(end), *(caller.run(end) for caller in callers))
+            await asyncio.gather(troubles.run(is_over), *(caller.run(is_over) for caller in callers))
             aftermath = Aftermath(server, client, ask, ledger)
             await aftermath.check(verdict, plain, watching)
         await aftermath.drain(verdict, [question for question in plain if question.model == models[0]])
     return troubles.pids
+
+
+def _ending(plan: Plan, ledger: Ledger) -> Callable[[], bool]:
+    """Whether all has happened that the plan asks for: on a slow machine, that takes longer."""
+    began = time.monotonic()
+
+    def is_over() -> bool:
+        seconds = time.monotonic() - began
+        kinds = {trouble.kind for trouble in ledger.troubles}
+        is_enough = ledger.outcomes["equal"] >= plan.fewest_equal and len(kinds) >= plan.fewest_kinds
+        return seconds >= (plan.seconds if is_enough else SLOWEST * plan.seconds)
+
+    return is_over
 
 
 @contextlib.asynccontextmanager

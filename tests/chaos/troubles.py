@@ -109,17 +109,17 @@ class Troubles:
             "bad file": (2, self._drop_bad_file),
         }
 
-    async def run(self, end: float) -> None:
-        """Until that time, by time.monotonic, and until all is mended."""
+    async def run(self, is_over: Callable[[], bool]) -> None:
+        """Until then, and until all is mended."""
         names = [*self._kinds]
         weights = [self._kinds[name][0] for name in names]
         while True:
             peace = self._random.uniform(SHORTEST_PEACE, LONGEST_PEACE)
             (name,) = self._random.choices(names, weights)
             choice = self._random.random()
-            if time.monotonic() + peace > end:
-                break
             await asyncio.sleep(peace)
+            if is_over():
+                break
             self.pids.update(self._workers())
             task = asyncio.create_task(self._make(name, choice))
             self._running.add(task)
