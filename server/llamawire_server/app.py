@@ -27,6 +27,7 @@ from llamawire_server.service.local import LocalService
 from llamawire_server.shim.app import create_app
 from llamawire_server.shim.http.disconnect import Calls
 from llamawire_server.shim.http.server import HTTPServer, address_of, bind
+from llamawire_server.shim.http.settings import http_settings
 from llamawire_server.shim.remote import CHANNEL_OPTIONS, RemoteService
 from llamawire_server.worker.parent.supervisor import Supervisor
 
@@ -242,14 +243,6 @@ async def _start_http(service: Service, address: str, config: ServerConfig) -> t
     except (OSError, ValueError) as error:
         raise StartupError(f"can't listen on {address}: {error}") from error
     calls = Calls()
-    app = create_app(
-        service,
-        calls,
-        max_body_bytes=config.max_message_bytes,
-        allow_unknown_fields=config.allow_unknown_fields,
-        max_kept_responses=config.max_kept_responses,
-        max_kept_response_bytes=config.max_kept_response_bytes,
-    )
-    server = HTTPServer(app, calls, listener)
+    server = HTTPServer(create_app(service, calls, http_settings(config)), calls, listener)
     await server.start()
     return server, address_of(listener)

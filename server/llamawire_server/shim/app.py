@@ -6,7 +6,6 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
 from llamawire_server import __version__
-from llamawire_server.config import ServerConfig
 from llamawire_server.errors import ServiceError
 from llamawire_server.service.interface import Service
 from llamawire_server.shim import health
@@ -24,6 +23,7 @@ from llamawire_server.shim.http.errors import (
 from llamawire_server.shim.http.handling import Handling
 from llamawire_server.shim.http.middleware import RequestBoundary
 from llamawire_server.shim.http.routes import Routes
+from llamawire_server.shim.http.settings import HttpSettings
 from llamawire_server.shim.messages import endpoint as messages
 from llamawire_server.shim.models import endpoint as models
 from llamawire_server.shim.responses import endpoint as responses
@@ -32,22 +32,8 @@ from llamawire_server.shim.tokens import endpoint as tokens
 APIS = (chat, completions, embeddings, responses, messages, tokens, models, health)
 
 
-def create_app(
-    service: Service,
-    calls: Calls,
-    *,
-    max_body_bytes: int,
-    keep_alive_seconds: float = 15.0,
-    allow_unknown_fields: bool = False,
-    max_kept_responses: int = ServerConfig.max_kept_responses,
-    max_kept_response_bytes: int = ServerConfig.max_kept_response_bytes,
-) -> FastAPI:
-    """An application that answers from `service`, and does its work as part of `calls`.
-
-    A stream in which nothing comes for `keep_alive_seconds` is kept alive. `allow_unknown_fields` lets pass
-    what is otherwise refused: fields that neither OpenAI nor llamawire has. Of responses, `max_kept_responses` are
-    kept for others to go on from, and no more than `max_kept_response_bytes` of them.
-    """
+def create_app(service: Service, calls: Calls, settings: HttpSettings) -> FastAPI:
+    """An application that answers from `service`, and does its work as part of `calls`."""
     app = FastAPI(
         title="llamawire",
         version=__version__,
@@ -61,15 +47,7 @@ def create_app(
     app.exception_handler(ServiceError)(handle_service_error)
     app.exception_handler(HTTPException)(handle_http_exception)
     app.exception_handler(CallerGoneError)(handle_caller_gone)
-    handling = Handling(
-        service,
-        calls,
-        max_body_bytes,
-        keep_alive_seconds,
-        allow_unknown_fields,
-        max_kept_responses,
-        max_kept_response_bytes,
-    )
+    handling = Handling(service, calls, settings)
     routes = Routes(app, dialects)
     for api in APIS:
         api.add_routes(routes, handling)

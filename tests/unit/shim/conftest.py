@@ -22,9 +22,11 @@ from llamawire_server.service.interface import Call
 from llamawire_server.shim.app import create_app
 from llamawire_server.shim.http.disconnect import Calls
 from llamawire_server.shim.http.server import HTTPServer, address_of, bind
+from llamawire_server.shim.http.settings import HttpSettings
 from llamawire_server.shim.remote import RemoteService
 
-MAX_BODY_BYTES = 64 * 1024
+# Streams are kept alive where a test is about that.
+SETTINGS: dict[str, Any] = {"max_body_bytes": 64 * 1024, "keep_alive_seconds": 3600.0}
 PATIENCE_SECONDS = 10.0
 
 Step = chat_pb2.ChatCompletionChunk | BaseException | asyncio.Event
@@ -278,9 +280,7 @@ def chat_body() -> dict[str, Any]:
 async def serving(service: FakeService, **settings: Any) -> AsyncIterator[Running]:
     """A server that answers from `service`."""
     calls = Calls()
-    app = create_app(
-        service, calls, **{"max_body_bytes": MAX_BODY_BYTES, "keep_alive_seconds": 3600.0} | settings
-    )
+    app = create_app(service, calls, HttpSettings(**{**SETTINGS, **settings}))
     listener = bind("127.0.0.1:0")
     running = Running(service, f"http://{address_of(listener)}")
     server = HTTPServer(app, calls, listener)

@@ -15,6 +15,7 @@ import pytest
 from llamawire_server.shim.app import create_app
 from llamawire_server.shim.http.disconnect import Calls
 from llamawire_server.shim.http.server import HTTPServer, address_of, bind
+from llamawire_server.shim.http.settings import HttpSettings
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("nothing_lost")]
 
@@ -28,7 +29,7 @@ class Serving:
         calls = Calls()
         listener = bind("127.0.0.1:0")
         self.url = f"http://{address_of(listener)}/v1/chat/completions"
-        self.server = HTTPServer(create_app(service, calls, max_body_bytes=1_000_000), calls, listener)
+        self.server = HTTPServer(create_app(service, calls, HttpSettings()), calls, listener)
 
     async def __aenter__(self) -> Serving:
         await self.server.start()
@@ -100,7 +101,7 @@ async def test_it_serves_over_ipv6(service, script, chat_body, caller):
     service.answer = script.completion()
     calls, listener = Calls(), bind("[::1]:0")
     url = f"http://{address_of(listener)}/v1/chat/completions"
-    server = HTTPServer(create_app(service, calls, max_body_bytes=1000), calls, listener)
+    server = HTTPServer(create_app(service, calls, HttpSettings(max_body_bytes=1000)), calls, listener)
     await server.start()
     async with caller:
         assert (await caller.post(url, json=chat_body)).status_code == 200
@@ -210,7 +211,7 @@ async def test_work_that_begins_after_the_end_is_refused(service, chat_body):
     calls = Calls()
     calls.abort()
     service.answer = asyncio.Event()
-    transport = httpx.ASGITransport(create_app(service, calls, max_body_bytes=1000))
+    transport = httpx.ASGITransport(create_app(service, calls, HttpSettings(max_body_bytes=1000)))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as caller:
         response = await caller.post("/v1/chat/completions", json=chat_body)
     assert response.status_code == 503

@@ -51,7 +51,7 @@ class Endpoint:
 
     def _understand(self, data: bytes) -> tuple[ChatCompletionRequest, chat_pb2.ChatCompletionRequest]:
         """What a body asks for, in OpenAI's form and in that of the service."""
-        asked = read_chat_request(data, ChatCompletionRequest, self.handling.allow_unknown_fields)
+        asked = read_chat_request(data, ChatCompletionRequest, self.handling.settings.allow_unknown_fields)
         return asked, to_chat_request(asked)
 
 

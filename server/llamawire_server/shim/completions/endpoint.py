@@ -60,7 +60,7 @@ class Endpoint:
         if isinstance(prompt, list) and len(prompt) > MAX_PROMPTS and not isinstance(prompt[0], int):
             # Looking at each of them would take time in which everybody waits.
             raise invalid_field("prompt", f"has {len(prompt)} entries; at most {MAX_PROMPTS} are allowed")
-        asked = body.validate(fields, CompletionRequest, self.handling.allow_unknown_fields)
+        asked = body.validate(fields, CompletionRequest, self.handling.settings.allow_unknown_fields)
         return asked, to_completion_request(asked)
 
 

@@ -42,7 +42,7 @@ class Endpoint:
         """What a body asks for, in OpenAI's form and in that of the service."""
         fields = body.parse(data)
         check_size(fields)
-        asked = body.validate(fields, EmbeddingRequest, self.handling.allow_unknown_fields)
+        asked = body.validate(fields, EmbeddingRequest, self.handling.settings.allow_unknown_fields)
         return asked, to_request(asked)
 
 

@@ -15,6 +15,7 @@ from llamawire_server.service.interface import Service
 from llamawire_server.shim.http import body
 from llamawire_server.shim.http.disconnect import Calls
 from llamawire_server.shim.http.response_types import Json
+from llamawire_server.shim.http.settings import HttpSettings
 from llamawire_server.shim.http.sse import Events, EventStream
 
 T = TypeVar("T")
@@ -30,20 +31,14 @@ class Handling:
 
     service: Service
     calls: Calls
-    max_body_bytes: int
-    keep_alive_seconds: float
-    allow_unknown_fields: bool
-    max_kept_responses: int
-    """Responses that are kept for others to go on from; 0: none."""
-    max_kept_response_bytes: int
-    """What they may take up together."""
+    settings: HttpSettings
 
     async def understand(self, request: Request, understand: Callable[[bytes], T]) -> T:
         """What the body means, which `understand` tells, in a thread where the body is large.
 
         Raises ServiceError, and CallerGoneError where the caller hangs up before all of it has come.
         """
-        data = await body.read(request, self.max_body_bytes)
+        data = await body.read(request, self.settings.max_body_bytes)
         return await self.think(len(data), lambda: understand(data))
 
     async def think(self, num_bytes: int, work: Callable[[], T]) -> T:
@@ -58,7 +53,7 @@ class Handling:
 
     def stream(self, items: AsyncGenerator[T, None], events: Events[T]) -> Response:
         """An answer that is sent as it is made."""
-        return EventStream(items, events, self.calls, self.keep_alive_seconds)
+        return EventStream(items, events, self.calls, self.settings.keep_alive_seconds)
 
 
 def json_response(answer: Json) -> Response:

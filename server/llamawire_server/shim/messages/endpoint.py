@@ -86,7 +86,7 @@ class Endpoint:
             raise invalid_field(
                 "messages", f"has {len(messages)} entries; at most {MAX_MESSAGES} are allowed"
             )
-        asked = body.validate(fields, model, self.handling.allow_unknown_fields)
+        asked = body.validate(fields, model, self.handling.settings.allow_unknown_fields)
         return asked, *to_chat_request(asked)
 
 

@@ -30,8 +30,8 @@ _CODES = {
 }
 
 
-def begun(request: ResponseRequest) -> Json:
-    """A response that nothing has come of yet, with an id of its own."""
+def begun(request: ResponseRequest, is_kept: bool) -> Json:
+    """A response that nothing has come of yet, with an id of its own. is_kept: for others to go on from."""
     reasoning, text = request.reasoning, request.text or ResponseText()
     choice = request.tool_choice
     summary = (reasoning.summary or reasoning.generate_summary) if reasoning else None
@@ -55,7 +55,7 @@ def begun(request: ResponseRequest) -> Json:
         "reasoning": {"effort": reasoning.effort if reasoning else None, "summary": summary},
         "safety_identifier": request.safety_identifier,
         "service_tier": "default",
-        "store": is_kept(request),
+        "store": is_kept,
         "temperature": request.temperature,
         "text": {
             "format": {"type": "text"} if text.format is None else _given(text.format),
@@ -71,11 +71,6 @@ def begun(request: ResponseRequest) -> Json:
         "metadata": request.metadata or {},
         "timings": None,
     }
-
-
-def is_kept(request: ResponseRequest) -> bool:
-    """Whether others may go on from the response."""
-    return request.store is not False
 
 
 def whole(response: Json, answer: chat_pb2.ChatCompletion) -> Json:

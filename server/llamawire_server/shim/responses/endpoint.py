@@ -52,12 +52,12 @@ class Endpoint:
         """Answers an input, at once or as a stream."""
         asked, num_bytes = await self.handling.understand(request, self._understand)
         previous = self._previous(asked)
-        is_kept = answers.is_kept(asked) and self.store.keeps_any
+        is_kept = asked.store is not False and self.store.keeps_any
         message, places, kept_input = await self.handling.think(
             num_bytes + history.num_bytes(previous), lambda: _translate(asked, previous, is_kept)
         )
         request.state.rename = renaming(asked, places)
-        call, response = call_of(request), answers.begun(asked)
+        call, response = call_of(request), answers.begun(asked, is_kept)
         service = self.handling.service
 
         def keep(response: Json) -> None:
@@ -98,7 +98,7 @@ class Endpoint:
         given = fields.get("input")
         if isinstance(given, list) and len(given) > MAX_MESSAGES:
             raise invalid_field("input", f"has {len(given)} entries; at most {MAX_MESSAGES} are allowed")
-        return body.validate(fields, ResponseRequest, self.handling.allow_unknown_fields), len(data)
+        return body.validate(fields, ResponseRequest, self.handling.settings.allow_unknown_fields), len(data)
 
     def _previous(self, asked: ResponseRequest) -> Turn | None:
         """What the request goes on from. Raises ServiceError (INVALID) where that is not kept."""
@@ -121,7 +121,8 @@ class Endpoint:
 
 
 def add_routes(routes: Routes, handling: Handling) -> None:
-    store = ResponseStore(handling.max_kept_responses, handling.max_kept_response_bytes)
+    settings = handling.settings
+    store = ResponseStore(settings.max_kept_responses, settings.max_kept_response_bytes)
     endpoint = Endpoint(handling, store)
     routes.post(
         "/v1/responses",

@@ -78,13 +78,13 @@ class Endpoint:
         return json_response({"prompt": answer.prompt})
 
     def _read_tokenize(self, data: bytes) -> TokenizeRequest:
-        return body.validate(body.parse(data), TokenizeRequest, self.handling.allow_unknown_fields)
+        return body.validate(body.parse(data), TokenizeRequest, self.handling.settings.allow_unknown_fields)
 
     def _read_detokenize(self, data: bytes) -> DetokenizeRequest:
-        return body.validate(body.parse(data), DetokenizeRequest, self.handling.allow_unknown_fields)
+        return body.validate(body.parse(data), DetokenizeRequest, self.handling.settings.allow_unknown_fields)
 
     def _read_conversation(self, data: bytes) -> tuple[ApplyTemplateRequest, chat_pb2.ChatCompletionRequest]:
-        asked = read_chat_request(data, ApplyTemplateRequest, self.handling.allow_unknown_fields)
+        asked = read_chat_request(data, ApplyTemplateRequest, self.handling.settings.allow_unknown_fields)
         return asked, to_chat_request(asked)
 
     async def _only_model(self, request: Request, call: Call) -> str:

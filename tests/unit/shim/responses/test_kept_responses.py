@@ -19,15 +19,17 @@ HI = {"model": "smollm2", "input": "Hi"}
 class Caller:
     """Asks a server for responses."""
 
-    def __init__(self, http: httpx.AsyncClient) -> None:
+    def __init__(self, http: httpx.AsyncClient, keeps_any: bool) -> None:
         self._http = http
+        self._keeps_any = keeps_any
 
     async def respond(self, **fields: Any) -> str:
-        """The id of a whole response."""
+        """The id of a whole response, whose `store` is true where others may go on from it."""
         answer = await self._http.post(RESPONSES, json=HI | fields)
         assert answer.status_code == 200, answer.text
         response = events_of(answer.text)[-1]["response"] if fields.get("stream") else answer.json()
         assert response["status"] == "completed"
+        assert response["store"] is self._keeps_any
         return response["id"]
 
     async def finds(self, response_id: str) -> bool:
@@ -53,7 +55,7 @@ def caller_of(serve: Any, service: Any, script: Any) -> Callable[..., Any]:
             serve(service, **settings) as running,
             httpx.AsyncClient(base_url=running.url, trust_env=False, timeout=10) as http,
         ):
-            yield Caller(http)
+            yield Caller(http, 0 not in settings.values())
 
     return start
 

@@ -16,7 +16,7 @@ from llamawire_server.shim.responses.request_schema import ResponseRequest
 
 def written(chunks: list[chat_pb2.ChatCompletionChunk]) -> list[dict[str, Any]]:
     kept: list[Any] = []
-    writer = ResponseEvents(answers.begun(ResponseRequest(model="m", input="Hi")), kept.append)
+    writer = ResponseEvents(answers.begun(ResponseRequest(model="m", input="Hi"), is_kept=True), kept.append)
     text = b"".join([*map(writer.write, chunks), writer.end()]).decode()
     events = events_of(text)
     assert kept == [events[-1]["response"]]
