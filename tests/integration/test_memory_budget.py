@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -99,20 +100,23 @@ def test_a_busy_model_finishes_before_it_makes_room(tight: RunningServer) -> Non
 
 def test_who_can_not_wait_is_told_when_to_come_back(tight: RunningServer) -> None:
     running = keep_busy(tight, "one")
-    with frozen(*tight.worker_pids()):
-        load = model_pb2.LoadModelRequest(name="two")
-        for call in (
-            lambda: say_hello(tight, "two", timeout=0.4),
-            lambda: list(tight.models.LoadModel(load, timeout=0.4)),
-        ):
-            error = failure_of(call)
-            assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-            assert reason_of(error) == "MEMORY_BUDGET_FULL"
-            assert "in use by 'one'" in error.details()
-            assert retry_seconds_of(error) == 1
-        response = post_hello(tight, "two", timeout_seconds=0.4)
-        assert (response.status_code, response.headers["retry-after"]) == (429, "1")
-        assert response.json()["error"]["type"] == "rate_limit_error"
+    load = model_pb2.LoadModelRequest(name="two")
+    with frozen(*tight.worker_pids()), ThreadPoolExecutor(3) as threads:
+        # All at once, and for so long that there is time to answer before the callers give up.
+        over_grpc = (
+            threads.submit(failure_of, lambda: say_hello(tight, "two", timeout=2.5)),
+            threads.submit(failure_of, lambda: list(tight.models.LoadModel(load, timeout=2.5))),
+        )
+        over_http = threads.submit(post_hello, tight, "two", timeout_seconds=2.5)
+    for call in over_grpc:
+        error = call.result()
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert reason_of(error) == "MEMORY_BUDGET_FULL"
+        assert "in use by 'one'" in error.details()
+        assert retry_seconds_of(error) == 1
+    response = over_http.result()
+    assert (response.status_code, response.headers["retry-after"]) == (429, "1")
+    assert response.json()["error"]["type"] == "rate_limit_error"
     running.cancel()
     assert say_hello(tight, "two").model == "two"
 

@@ -256,8 +256,11 @@ def test_models_take_turns_where_there_is_room_for_one(one_at_a_time: RunningSer
 
     running = server.chat.StreamChatCompletion(endless(model="good"))
     next(running)
-    for _ in range(3):
-        error = failure(server, "other", timeout=0.3)
+    with ThreadPoolExecutor(3) as threads:
+        # For so long that there is time to answer before the callers give up.
+        refused = [threads.submit(failure, server, "other", timeout=2.5) for _ in range(3)]
+    for call in refused:
+        error = call.result()
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert reason_of(error) == "ALL_MODELS_BUSY"
         assert retry_seconds_of(error) > 0

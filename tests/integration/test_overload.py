@@ -108,13 +108,13 @@ def test_a_deadline_holds_in_line_too(server: RunningServer) -> None:
 def test_a_deadline_that_can_not_be_met_is_refused_at_once(server: RunningServer) -> None:
     with ThreadPoolExecutor(2) as pool:
         # By these the worker learns how long an answer takes.
-        done = list(pool.map(lambda n: server.chat.CreateChatCompletion(short(n, max_tokens=30)), range(6)))
-    assert all(answer.usage.completion_tokens == 30 for answer in done)
+        done = list(pool.map(lambda n: server.chat.CreateChatCompletion(short(n, max_tokens=90)), range(6)))
+    assert all(answer.usage.completion_tokens == 90 for answer in done)
     with both_slots_taken(server):
         waiting = [server.chat.CreateChatCompletion.future(short(n)) for n in range(4)]
         wait_until(lambda: server.model().active_requests == 6)
         began = time.monotonic()
-        error = failure_of(lambda: server.chat.CreateChatCompletion(short(9), timeout=0.5))
+        error = failure_of(lambda: server.chat.CreateChatCompletion(short(9), timeout=1.0))
         assert (error.code(), reason_of(error)) == (BUSY, "DEADLINE_UNREACHABLE"), time.monotonic() - began
         assert 1 <= retry_seconds_of(error) <= 60
         patient = server.chat.CreateChatCompletion.future(short(10), timeout=60)
