@@ -156,7 +156,7 @@ class Engine:
         except CacheFullError:
             # The scheduler's count and llama.cpp's disagree (a sliding window's padding, for one).
             self._undo(step)
-            if self.scheduler.free_cells() or self.scheduler.preempt_last():
+            if self.scheduler.free_cells() or self.scheduler.preempt_last(needs_all=True):
                 self.scheduler.free_cells()
                 return []
             sampled, failed = self._run_alone(step)
@@ -194,18 +194,19 @@ class Engine:
         self._speculation.forget(sequence)
 
     def _undo(self, step: Step) -> None:
-        """Drop what a failed batch may have stored."""
+        """Drop what a failed batch may have stored. Slices of which only all could be dropped leave the step."""
         left = []
         for piece in step.slices:
             if self._runner.cut(piece.slot, piece.start):
                 left.append(piece)
             else:
-                # Only all of it can be dropped, and has to be computed again.
                 self.scheduler.restart(piece.sequence)
         step.slices = left
 
     def _run_alone(self, step: Step) -> tuple[dict[Sequence, Sampled], list[Sequence]]:
         """Each slice by itself, so that only those fail that must; gives tokens and the failed sequences."""
+        if step.suspects:
+            return {}, [*step.suspects]  # they were by themselves
         sampled: dict[Sequence, Sampled] = {}
         failed: list[Sequence] = []
         for piece in step.slices:

@@ -29,6 +29,13 @@ class Prefill:
     awaits: Awaited | None = None
     """What another prompt is computing that this one can share then."""
 
+    goes_alone: bool = False
+    """Whether it was in a batch that failed: by itself it shows whether it was its fault."""
+
+    needs_all: bool = False
+    """Whether it gets slots only while nobody else has any: beside others there was no room for it, though there
+    should have been."""
+
     stops: set[int] = field(default_factory=set)
     """Lengths at which others want to go on from what this one has computed, to be met exactly."""
 

@@ -101,14 +101,18 @@ class Scheduler:
         speculation: says how many tokens are to be guessed; without it, none are.
         """
         self._make_room_to_decode()
-        step = Step(slices=[self._slice(sequence, 1, (sequence,)) for sequence in self._decoding])
         self._admit()
+        suspect = next((entry for entry in self._prefilling if entry.goes_alone), None)
+        if suspect is not None:
+            step = Step(suspects=tuple(suspect.sequences))
+        else:
+            step = Step(slices=[self._slice(sequence, 1, (sequence,)) for sequence in self._decoding])
         if speculation is not None and self.limits.can_cut and self._decoding and not self._prefilling:
             self._draft(step, speculation)
         if any(entry.leader.num_computed_tokens < entry.leader.num_wide_tokens for entry in self._prefilling):
             prompt_budget = max(prompt_budget, LEAST_WIDE_TOKENS)
         budget = min(prompt_budget, self.limits.batch_tokens - step.num_tokens)
-        for prefill, length in shares(self._prefilling, budget):
+        for prefill, length in shares([suspect] if suspect else self._prefilling, budget):
             is_last = length == prefill.leader.num_pending_tokens
             samples = tuple(prefill.sequences) if is_last else ()
             step.slices.append(self._slice(prefill.leader, length, samples))
@@ -162,9 +166,10 @@ class Scheduler:
             self._leave_prefill(sequence)
         self._release(sequence, keeps=reason is not FinishReason.FAILED)
 
-    def preempt_last(self) -> bool:
+    def preempt_last(self, *, needs_all: bool = False) -> bool:
         """Take the prompt or sequence that is last in line out of the KV cache and put it back in line.
 
+        needs_all: what is free is not what it is taken for, so that it comes back when nobody else is there.
         False where at most one is there: then nothing would be won.
         """
         if len(self._prefilling) + len(self._decoding) <= 1:
@@ -178,11 +183,15 @@ class Scheduler:
             self._prefilling.remove(prefill)
         for sequence in prefill.sequences:
             self._release(sequence)
+        prefill.needs_all |= needs_all
         self._line_up(prefill)
         return True
 
-    def restart(self, sequence: Sequence) -> None:
-        """Nothing of a sequence is in the KV cache any more: its slot is to be emptied, and all computed again."""
+    def restart(self, sequence: Sequence, *, goes_alone: bool = True) -> None:
+        """Nothing of a sequence is in the KV cache any more: its slot is to be emptied, and all computed again.
+
+        goes_alone: up to its next token nobody else is computed with it, as it may be why a batch failed.
+        """
         prefill = next((entry for entry in self._prefilling if sequence in entry.sequences), None)
         if prefill is None:
             self._decoding.remove(sequence)
@@ -191,12 +200,13 @@ class Scheduler:
             self._prefilling.remove(prefill)
         for entry in prefill.sequences:
             self._release(entry, keeps=False)
+        prefill.goes_alone = goes_alone
         self._line_up(prefill)
 
     def restart_all(self) -> None:
         """Nothing at all is in the KV cache any more."""
         for sequence in [*self._decoding, *(entry.leader for entry in self._prefilling)]:
-            self.restart(sequence)
+            self.restart(sequence, goes_alone=False)
         self._cache.forget_all()
 
     def free_cells(self) -> bool:
@@ -298,6 +308,8 @@ class Scheduler:
     def _fits(self, prefill: Prefill, found: Found) -> bool:
         if not self._prefilling and not self._decoding:
             return True
+        if prefill.needs_all:
+            return False
         promised = sum(entry.leader.num_pending_tokens for entry in self._prefilling)
         headroom = HEADROOM_TOKENS * (len(self._decoding) + len(prefill.sequences))
         match = found.match

@@ -168,6 +168,9 @@ class Step:
     moves: list[Move] = field(default_factory=list)
     slices: list[Slice] = field(default_factory=list)
 
+    suspects: tuple[Sequence, ...] = ()
+    """Whose the step is alone, since a batch failed that they were in; nobody mostly."""
+
     @property
     def num_tokens(self) -> int:
         return sum(piece.num_tokens for piece in self.slices)
