@@ -63,6 +63,9 @@ class Queue:
     num_running: int
     """Sequences that have a slot."""
 
+    num_ahead: int
+    """Of those that wait, how many go before whoever asks."""
+
     num_waiting: int
     num_waiting_tokens: int
     """Of their prompts."""
@@ -117,11 +120,12 @@ class Engine:
         """Queue the choices of one request. Raises ValueError for what could never run."""
         self.scheduler.add(sequences)
 
-    def queue(self) -> Queue:
-        """How much there is to do."""
+    def queue(self, rank: float) -> Queue:
+        """How much there is to do, as somebody of this rank finds it who comes now."""
         scheduler = self.scheduler
         return Queue(
             scheduler.num_running,
+            scheduler.num_ahead(rank),
             scheduler.num_waiting,
             scheduler.num_waiting_tokens,
             self._budget.token_seconds,

@@ -67,6 +67,11 @@ class Scheduler:
         """Tokens of the prompts that have no slot yet."""
         return sum(len(prefill.leader.tokens) for prefill in self._waiting)
 
+    def num_ahead(self, rank: float) -> int:
+        """Sequences that have no slot yet and get one before a newcomer of this rank."""
+        place = bisect.bisect_right(self._waiting, rank, key=lambda prefill: prefill.leader.rank)
+        return sum(len(prefill.sequences) for prefill in self._waiting[:place])
+
     @property
     def num_running(self) -> int:
         """Sequences that have a slot."""

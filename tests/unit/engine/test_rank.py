@@ -53,6 +53,16 @@ def test_who_is_urgent_overtakes_those_who_wait_and_nobody_who_runs() -> None:
     assert waiting.slot is None
 
 
+def test_who_is_ahead_of_a_newcomer_depends_on_its_rank() -> None:
+    limits = Limits(num_slots=2, kv_cache_tokens=200, context_length=100, batch_tokens=64)
+    scheduler, _ = start(limits)
+    assert scheduler.num_ahead(5.0) == 0
+    scheduler.add([sequence(1, 3.0)])
+    scheduler.add([sequence(2, 5.0, index=index) for index in range(2)])
+    scheduler.add([sequence(3, 7.0)])
+    assert [scheduler.num_ahead(rank) for rank in (2.9, 3.0, 4.0, 5.0, 6.9, 7.0)] == [0, 1, 1, 3, 3, 4]
+
+
 def test_the_highest_rank_is_preempted_however_long_it_has_been_there() -> None:
     limits = Limits(num_slots=2, kv_cache_tokens=100, context_length=100, batch_tokens=64)
     scheduler, cells = start(limits)

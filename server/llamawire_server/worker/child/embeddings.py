@@ -9,10 +9,10 @@ from collections.abc import Callable
 from llamawire_server.engine.embedding.engine import EmbeddingEngine, Outcome
 from llamawire_server.engine.embedding.job import Job, Piece
 from llamawire_server.worker.child.embedding_inputs import EmbeddingInputs, Tokenizer
-from llamawire_server.worker.child.generations import PRIORITY_SECONDS
 from llamawire_server.worker.child.intake import ROUND_SECONDS
 from llamawire_server.worker.child.line import between
 from llamawire_server.worker.child.prompts import RequestError
+from llamawire_server.worker.child.rank import rank
 from llamawire_server.worker.embedding_messages import Embed, Vectors
 from llamawire_server.worker.messages import Event, Opened, Started, Taken
 
@@ -90,8 +90,8 @@ class Embeddings:
         now = time.monotonic()
         events: list[Event] = [Started(request_id, now) for request_id in sorted(begun)]
         if self._open is None and self._unread:
-            request_id, self._open = next(iter(self._unread.items()))
-            events.append(Opened(request_id))
+            self._open = min(self._unread.values(), key=_rank)
+            events.append(Opened(self._open.request.request_id))
         return events
 
     def run(self) -> list[Event]:
@@ -124,9 +124,14 @@ class Embeddings:
             raise
         self._open = None
         del self._unread[request.request_id]
-        rank = request.arrived + PRIORITY_SECONDS * request.priority
         self._engine.add(
-            Job(request.request_id, inputs.tokens, rank, request.dimensions, num_done=request.num_done)
+            Job(
+                request.request_id,
+                inputs.tokens,
+                _rank(inputs),
+                request.dimensions,
+                num_done=request.num_done,
+            )
         )
         self._not_begun.add(request.request_id)
         return [Taken(request.request_id)]
@@ -167,3 +172,7 @@ class Embeddings:
         if not outcome.vectors:
             return []
         return [Vectors(request_id, outcome.vectors, outcome.num_tokens, outcome.job.is_done)]
+
+
+def _rank(inputs: EmbeddingInputs) -> float:
+    return rank(inputs.request.arrived, inputs.request.priority)

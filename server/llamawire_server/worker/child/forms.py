@@ -112,15 +112,16 @@ class FormMaker:
 
     def __len__(self) -> int:
         """How many requests wait for their forms."""
-        return len(self._waiting) + (self._making is not None and self._making.is_wanted)
+        return len(self._wanted())
 
     @property
     def num_tokens(self) -> int:
         """Those of the prompts of all that wait."""
-        num_tokens = sum(len(asked.tokens) for asked in self._waiting.values())
-        if self._making is not None and self._making.is_wanted:
-            num_tokens += len(self._making.asked.tokens)
-        return num_tokens
+        return sum(len(asked.tokens) for asked in self._wanted())
+
+    def num_ahead(self, rank: float) -> int:
+        """How many of those that wait go before somebody of this rank."""
+        return sum(asked.rank <= rank for asked in self._wanted())
 
     @property
     def is_making(self) -> bool:
@@ -177,6 +178,11 @@ class FormMaker:
         self._waiting.pop(request_id, None)
         if self._making is not None and self._making.asked.request.request_id == request_id:
             self._making.is_wanted = False
+
+    def _wanted(self) -> list[Asked]:
+        """Those that wait, the one whose form is being made among them."""
+        making = self._making
+        return [*self._waiting.values(), *([making.asked] if making is not None and making.is_wanted else [])]
 
     def _fulfil(self, asked: Asked, outcome: Future[Form]) -> None:
         _let_others_go_first()

@@ -20,6 +20,7 @@ from llamawire_server.worker.child.echo import PromptEcho
 from llamawire_server.worker.child.forms import Asked, Form, FormMaker, Made
 from llamawire_server.worker.child.line import Line
 from llamawire_server.worker.child.prompts import PromptBuilder, RequestError, Vocabulary
+from llamawire_server.worker.child.rank import rank
 from llamawire_server.worker.child.reader import Reader, ReasoningBudget
 from llamawire_server.worker.messages import (
     Completed,
@@ -31,9 +32,6 @@ from llamawire_server.worker.messages import (
     TextDelta,
 )
 from llamawire_server.worker.progress import ChoiceProgress
-
-# What a step of priority is worth: nobody waits for ever, however many come that are more urgent.
-PRIORITY_SECONDS = 10.0
 
 # Of a step's time, what a small form takes is not worth another turn.
 PATIENCE_SECONDS = 0.005
@@ -176,17 +174,18 @@ class Generations:
         prepared = self._prompts.prepare(request.prompt, request.arrived_at)
         tokens = prepared.tokens
         max_tokens = self._max_tokens(len(tokens), request)
+        place = rank(request.arrived, request.priority)
         if request.progress is None:
-            queue = self._engine.queue()
+            queue = self._engine.queue(place)
             queue = replace(
                 queue,
+                num_ahead=queue.num_ahead + self._forms.num_ahead(place),
                 num_waiting=queue.num_waiting + len(self._forms),
                 num_waiting_tokens=queue.num_waiting_tokens + self._forms.num_tokens,
             )
             self._line.check(len(tokens), request.deadline, queue)
         num_choices = len(request.progress.choices) if request.progress else request.num_choices
-        rank = request.arrived + PRIORITY_SECONDS * request.priority
-        return Asked(request, prepared.text, tokens, max_tokens, num_choices, rank)
+        return Asked(request, prepared.text, tokens, max_tokens, num_choices, place)
 
     def _begin(self, asked: Asked, form: Form) -> None:
         """Line a request up. Raises RequestError, having done nothing."""

@@ -39,12 +39,12 @@ class Line:
                 "QUEUE_FULL",
                 f"prompts of {queue.num_waiting_tokens} tokens wait for the model already; "
                 f"at most {self._max_queued_tokens} may",
-                retry_seconds=between(self._wait_seconds(queue)),
+                retry_seconds=between(self._wait_seconds(queue.num_running + queue.num_waiting)),
             )
         if deadline is None:
             return
         left_seconds = deadline - time.monotonic()
-        wait_seconds = self._wait_seconds(queue)
+        wait_seconds = self._wait_seconds(queue.num_running + queue.num_ahead)
         needed_seconds = wait_seconds + queue.prompt_token_seconds * num_tokens
         if wait_seconds and needed_seconds > left_seconds:
             raise RequestError(
@@ -54,12 +54,12 @@ class Line:
                 retry_seconds=between(needed_seconds - left_seconds),
             )
 
-    def _wait_seconds(self, queue: Queue) -> float:
-        """About how long it takes until a slot is free for who comes last."""
-        num_ahead = queue.num_running + queue.num_waiting + 1 - self._num_slots
-        if num_ahead <= 0 or self._served_seconds is None:
+    def _wait_seconds(self, num_before: int) -> float:
+        """About how long it takes until a slot is free for who has so many before them, running ones included."""
+        num_ends = num_before + 1 - self._num_slots
+        if num_ends <= 0 or self._served_seconds is None:
             return 0.0
-        return num_ahead * self._served_seconds / self._num_slots
+        return num_ends * self._served_seconds / self._num_slots
 
 
 def between(seconds: float) -> float:

@@ -5,13 +5,20 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sampling import GREEDY
 
 from llamawire_server.worker.child.intake import ROUND_SECONDS, Intake
-from llamawire_server.worker.messages import Tokenize
+from llamawire_server.worker.child.rank import PRIORITY_SECONDS
+from llamawire_server.worker.messages import Generate, RawPrompt, Tokenize
 
 
 def question(number: int) -> Tokenize:
     return Tokenize(number, "", add_special=False, parse_special=False)
+
+
+def generate(number: int, arrived: float, priority: int) -> Generate:
+    prompt = RawPrompt("prompt", "Hello")
+    return Generate(number, arrived, 0.0, prompt, GREEDY, 9, False, 1, [], [], priority=priority)
 
 
 class Taker:
@@ -44,6 +51,18 @@ def test_a_round_ends_when_its_time_is_up_and_the_next_goes_on() -> None:
     assert taker.intake.hold() == [5], "those that are known to be held are told of once"
     assert taker.round() == [(3, True), (4, True), (5, True)]
     assert (taker.round(), taker.intake.hold()) == ([], [])
+
+
+def test_who_is_urgent_goes_first_and_who_waits_grows_older() -> None:
+    taker = Taker(dict.fromkeys(range(10), 2 * ROUND_SECONDS))
+    for number, arrived, priority in ((0, 0.0, 0), (1, 1.0, 1), (2, 2.0, 0), (3, 3.0, -1), (4, 4.0, -1)):
+        taker.intake.add(generate(number, arrived, priority))
+    taker.add(5)
+    assert [number for _ in range(6) for number, _ in taker.round()] == [3, 4, 0, 2, 5, 1]
+    taker.intake.add(generate(6, 5.0, 1))
+    taker.intake.add(generate(7, 5.0 + 2 * PRIORITY_SECONDS, -1))
+    taker.intake.add(generate(8, 5.1 + 2 * PRIORITY_SECONDS, 0))
+    assert [number for _ in range(3) for number, _ in taker.round()] == [6, 7, 8]
 
 
 def test_a_request_that_takes_longer_than_a_round_is_taken_all_the_same() -> None:

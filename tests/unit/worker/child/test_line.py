@@ -13,9 +13,9 @@ from llamawire_server.engine.engine import Queue
 from llamawire_server.worker.child.line import Line
 from llamawire_server.worker.child.prompts import RequestError
 
-NOBODY = Queue(num_running=0, num_waiting=0, num_waiting_tokens=0, prompt_token_seconds=0.01)
+NOBODY = Queue(num_running=0, num_ahead=0, num_waiting=0, num_waiting_tokens=0, prompt_token_seconds=0.01)
 BUSY = replace(NOBODY, num_running=2)
-CROWDED = replace(BUSY, num_waiting=3, num_waiting_tokens=90)
+CROWDED = replace(BUSY, num_ahead=3, num_waiting=3, num_waiting_tokens=90)
 
 
 def in_seconds(seconds: float) -> float:
@@ -69,6 +69,16 @@ def test_a_deadline_is_held_against_the_wait_and_the_prompt() -> None:
     assert error.retry_seconds == pytest.approx(2.0, abs=0.1)
 
 
+def test_who_goes_before_others_does_not_wait_for_them() -> None:
+    line = Line(num_slots=2, max_queued_tokens=1000)
+    line.note_served(8.0)
+    # Two run, and a slot is free after 4 s.
+    first = replace(CROWDED, num_ahead=0)
+    line.check(100, in_seconds(6), first)
+    error = refusal(line, 100, in_seconds(4), first)
+    assert "would begin in about 5.0 s; the deadline is in 4.0 s" in str(error)
+
+
 def test_who_finds_a_free_slot_is_never_refused_for_a_deadline() -> None:
     line = Line(num_slots=3, max_queued_tokens=100)
     line.note_served(100.0)
@@ -91,7 +101,7 @@ def test_nobody_is_told_to_come_back_at_once_or_in_hours(
 ) -> None:
     line = Line(num_slots=2, max_queued_tokens=100)
     line.note_served(served)
-    queue = replace(BUSY, num_waiting=num_waiting, num_waiting_tokens=100)
+    queue = replace(BUSY, num_ahead=num_waiting, num_waiting=num_waiting, num_waiting_tokens=100)
     retries = [
         error.retry_seconds
         for deadline in (None, in_seconds(left))
