@@ -14,8 +14,10 @@ DEFAULT_CONTEXTS = 2
 
 BATCH_TOKENS = 512
 
-# Slots for what ended sequences computed. Each costs a row of logits, which llama.cpp has for every slot.
-CACHE_SLOTS = 32
+# Slots for what ended sequences computed: so many that short ones fill the cells as well. Each costs a row of
+# logits, which llama.cpp has for every slot.
+LEAST_CACHE_SLOTS, MOST_CACHE_SLOTS = 32, 128
+TOKENS_PER_CACHE_SLOT = 256
 
 # The shelf's part of what the KV cache has.
 SHELF_SHARE = 8
@@ -47,8 +49,15 @@ def context_limits(
         length = min(context_length, trained)
         return Limits(settings.parallel, length, length, max(BATCH_TOKENS, settings.parallel), can_cut=False)
     kv_cache_tokens = settings.kv_cache_tokens or context_length * min(DEFAULT_CONTEXTS, settings.parallel)
-    # What a recurrent layer keeps of a sequence may be as large as thousands of tokens of another model.
-    num_cache_slots = settings.parallel if is_recurrent else CACHE_SLOTS
+    # What a recurrent layer keeps of a sequence may be as large as thousands of tokens of another model, and layers
+    # with windows have a window's cells for each.
+    num_cache_slots = LEAST_CACHE_SLOTS
+    if is_recurrent:
+        num_cache_slots = settings.parallel
+    elif can_cut:
+        num_cache_slots = max(
+            LEAST_CACHE_SLOTS, min(kv_cache_tokens // TOKENS_PER_CACHE_SLOT, MOST_CACHE_SLOTS)
+        )
     shelf_tokens = settings.prompt_cache_tokens
     if not settings.prompt_cache:
         num_cache_slots = shelf_tokens = 0

@@ -13,12 +13,12 @@ from llamawire_server.engine.step import Limits
     ("settings", "trained", "expected"),
     [
         (ModelSettings(), 2048, Limits(8, 4096, 2048, 512, 32, 512)),
-        (ModelSettings(), 131_072, Limits(8, 16_384, 8192, 512, 32, 2048)),
-        (ModelSettings(), 0, Limits(8, 16_384, 8192, 512, 32, 2048)),
+        (ModelSettings(), 131_072, Limits(8, 16_384, 8192, 512, 64, 2048)),
+        (ModelSettings(), 0, Limits(8, 16_384, 8192, 512, 64, 2048)),
         (ModelSettings(parallel=1), 2048, Limits(1, 2048, 2048, 512, 32, 256)),
         (ModelSettings(parallel=1024), 2048, Limits(1024, 4096, 2048, 1024, 0, 0)),
-        (ModelSettings(context_length=32_768), 2048, Limits(8, 65_536, 32_768, 512, 32, 8192)),
-        (ModelSettings(kv_cache_tokens=10_000), 2048, Limits(8, 10_000, 2048, 512, 32, 1250)),
+        (ModelSettings(context_length=32_768), 2048, Limits(8, 65_536, 32_768, 512, 128, 8192)),
+        (ModelSettings(kv_cache_tokens=10_000), 2048, Limits(8, 10_000, 2048, 512, 39, 1250)),
         (ModelSettings(kv_cache_tokens=100), 2048, Limits(8, 2048, 2048, 512, 32, 256)),
     ],
 )

@@ -55,10 +55,11 @@ def test_a_file_that_tells_no_sizes_takes_its_weights_and_a_process() -> None:
 
 
 def test_each_token_of_the_cache_takes_its_keys_and_values_and_its_share_of_a_mask() -> None:
-    few = estimate_memory(LLAMA_8B, ModelSettings(kv_cache_tokens=8192))
-    more = estimate_memory(LLAMA_8B, ModelSettings(kv_cache_tokens=8192 + 256))
+    few = estimate_memory(LLAMA_8B, ModelSettings(context_length=4096, kv_cache_tokens=8192 - 256))
+    more = estimate_memory(LLAMA_8B, ModelSettings(context_length=4096, kv_cache_tokens=8192))
     assert more - few == (256 + 32) * LLAMA_8B.shape.cache_elements * 2 + 256 * 512 * 2
-    assert estimate_memory(LLAMA_8B, ModelSettings(kv_cache_tokens=8192 + 1)) < more
+    one_more = ModelSettings(context_length=4096, kv_cache_tokens=8192 - 255)
+    assert estimate_memory(LLAMA_8B, one_more) < more
 
 
 def test_each_sequence_of_a_recurrent_model_takes_its_state_and_that_of_one_that_has_ended() -> None:
