@@ -77,8 +77,9 @@ class ModelSettings:
     """Room of the KV cache that all sequences share, in tokens. None: two full contexts."""
 
     token_interval_seconds: float = 0.2
-    """What a step may last at most, about, while others' prompts are computed beside running streams: what they wait
-    for their next token. [0.001, 60]"""
+    """What a step is to last at most, about, while others' prompts are computed beside running streams: what they
+    wait for their next token. Up to eight times as long where fewer tokens are not worth a step: 128 of a long
+    prompt, 64 of another. [0.001, 60]"""
 
     max_queued_tokens: int = 1_000_000
     """Prompt tokens that may wait at the model; more is refused."""

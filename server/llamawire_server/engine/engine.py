@@ -138,8 +138,12 @@ class Engine:
 
     def schedule(self) -> Step:
         """What is to be computed next, with `run`."""
-        budget = self._budget.tokens(self.scheduler.num_decoding)
-        return self.scheduler.schedule(budget, self._speculation)
+        num_decoding = self.scheduler.num_decoding
+        return self.scheduler.schedule(
+            self._budget.tokens(num_decoding),
+            self._speculation,
+            wide_budget=self._budget.tokens(num_decoding, is_wide=True),
+        )
 
     def run(self, step: Step) -> list[Output]:
         """Compute a step that was just scheduled; gives the tokens it produced, and the sequences that failed."""
@@ -170,7 +174,7 @@ class Engine:
             sampled, failed = self._run_alone(step)
         else:
             seconds = time.monotonic() - started
-            self._budget.observe(step.num_tokens, seconds)
+            self._budget.observe(step.num_tokens, seconds, step.num_single_tokens)
             self._speculation.times.observe(step.num_tokens, seconds)
         for sequence in failed:
             self.finish(sequence, FinishReason.FAILED)

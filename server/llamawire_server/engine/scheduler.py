@@ -16,12 +16,8 @@ from typing import Protocol
 from llamawire_server.engine.prefill import Awaited, Prefill, shares
 from llamawire_server.engine.prefixes.cache import LEAST_KEPT_TOKENS, Found, PrefixCache
 from llamawire_server.engine.prefixes.tree import common_length
-from llamawire_server.engine.sequence import TILE_TOKENS, FinishReason, Sequence
+from llamawire_server.engine.sequence import FinishReason, Sequence
 from llamawire_server.engine.step import Draft, Limits, Sampled, Slice, Step
-
-# A long prompt gets so many tokens of each step, whatever the budget: each step looks at all that there is of it, and
-# with half as many it takes a quarter longer.
-LEAST_WIDE_TOKENS = 2 * TILE_TOKENS
 
 # Cells that must stay free for each decoding sequence when another prompt is admitted: without them a new
 # prompt would be preempted again within a few steps.
@@ -100,10 +96,13 @@ class Scheduler:
             raise ValueError(f"a prompt of {prompt} tokens in a context of {self.limits.context_length}")
         self._line_up(Prefill(list(sequences)))
 
-    def schedule(self, prompt_budget: int, speculation: Speculation | None = None) -> Step:
-        """The next step. At most `prompt_budget` of its tokens belong to prompts, or a little more to long ones.
+    def schedule(
+        self, prompt_budget: int, speculation: Speculation | None = None, *, wide_budget: int = 0
+    ) -> Step:
+        """The next step. At most `prompt_budget` of its tokens belong to prompts.
 
-        speculation: says how many tokens are to be guessed; without it, none are.
+        speculation: says how many tokens are to be guessed; without it, none are. wide_budget: what prompts may
+        have together where a long one is among them, if that is more.
         """
         self._make_room_to_decode()
         self._admit()
@@ -115,7 +114,7 @@ class Scheduler:
         if speculation is not None and self.limits.can_cut and self._decoding and not self._prefilling:
             self._draft(step, speculation)
         if any(entry.leader.num_computed_tokens < entry.leader.num_wide_tokens for entry in self._prefilling):
-            prompt_budget = max(prompt_budget, LEAST_WIDE_TOKENS)
+            prompt_budget = max(prompt_budget, wide_budget)
         budget = min(prompt_budget, self.limits.batch_tokens - step.num_tokens)
         for prefill, length in shares([suspect] if suspect else self._prefilling, budget):
             is_last = length == prefill.leader.num_pending_tokens

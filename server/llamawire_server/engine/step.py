@@ -174,3 +174,8 @@ class Step:
     @property
     def num_tokens(self) -> int:
         return sum(piece.num_tokens for piece in self.slices)
+
+    @property
+    def num_single_tokens(self) -> int:
+        """Those of sequences that decode, what is guessed for them included."""
+        return sum(piece.num_tokens for piece in self.slices if piece.length == 1)

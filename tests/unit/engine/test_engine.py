@@ -139,8 +139,19 @@ def test_the_prompt_budget_follows_the_measured_speed() -> None:
     assert 90 <= budget.tokens(num_decoding=4) <= 100
     assert 390 <= budget.tokens(num_decoding=0) <= 400
     for _ in range(50):
+        budget.observe(200, seconds=2)
+    assert budget.tokens(num_decoding=1) == 64, "slices are worth their while"
+    assert budget.tokens(num_decoding=1, is_wide=True) == 80, (
+        "but take no more than eight times as long as wanted"
+    )
+    assert budget.tokens(num_decoding=0, is_wide=True) == 128
+    for _ in range(50):
         budget.observe(200, seconds=20)
-    assert budget.tokens(num_decoding=1) == 64, "progress is made on the slowest machine"
+    assert budget.tokens(num_decoding=1) == 16, "progress is made on the slowest machine"
+    for _ in range(50):
+        num_tokens = budget.tokens(num_decoding=4) + 4
+        budget.observe(num_tokens, seconds=num_tokens / 200, num_single=4)
+    assert budget.tokens(num_decoding=1) == 64, "small steps are believed where there are no others"
     for _ in range(50):
         budget.observe(512, seconds=0.001)
     assert budget.tokens(num_decoding=1) == 512
@@ -150,4 +161,5 @@ def test_steps_of_a_few_tokens_say_nothing_about_prefill() -> None:
     budget = PromptBudget(StepTargets(), batch_tokens=512, token_seconds=0.002)
     before = budget.tokens(0)
     budget.observe(8, seconds=10)
+    budget.observe(200, seconds=10, num_single=199)
     assert budget.tokens(0) == before

@@ -55,7 +55,7 @@ def caught_up(made: ModelDrafting, *sequences: Sequence) -> None:
 
 def test_a_prompt_is_caught_up_with_in_batches_before_anything_is_guessed() -> None:
     cells = DraftCells(LIMITS, count_up)
-    made, one = drafting(cells, token_seconds=1.0), sequence(list(range(1, 151)))
+    made, one = drafting(cells, token_seconds=0.02), sequence(list(range(1, 151)))
     assert guesses(made, (one, 4)) == [()], "a step has time for 64 tokens"
     assert guesses(made, (one, 4)) == [()]
     assert guesses(made, (one, 4)) == [(151, 152, 153, 154)]
