@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from llamawire_server.shim.http.disconnect import Calls
+from llamawire_server.shim.http.protocol import HTTPProtocol
 
 # How long aborted calls may take to tell their callers so, before their connections are cut.
 _ABORT_SECONDS = 2.0
@@ -63,7 +64,7 @@ class HTTPServer:
     def __init__(self, app: FastAPI, calls: Calls, listener: socket.socket) -> None:
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=HTTPProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
