@@ -25,6 +25,7 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _SHIM_KEYS = (
     "http_address",
     "allow_unknown_fields",
+    "allowed_origins",
     "max_kept_responses",
     "max_kept_response_bytes",
     "drain_seconds",

@@ -223,6 +223,9 @@ class ServerConfig:
     allow_unknown_fields: bool = False
     """Whether HTTP requests may have fields that neither OpenAI nor llamawire knows; they are ignored."""
 
+    allowed_origins: tuple[str, ...] = ()
+    """Origins of web pages whose scripts may call the HTTP side, such as https://app.example; `*`: every one."""
+
     max_kept_responses: int = 1024
     """Responses of /v1/responses that are kept for others to go on from, those that were used last. 0: none."""
 

@@ -87,6 +87,20 @@ async def test_unknown_fields_are_let_pass_where_that_is_asked_for(
     assert (response.json()["error"]["param"] == "bogus") is not allowed
 
 
+async def test_pages_may_call_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    origins = ["--allow-origin", "https://a.example", "--allow-origin", "https://b.example"]
+    arguments = ["shim", "--target", "127.0.0.1:1", "--http", "127.0.0.1:0", *origins]
+    program: ShimServer = await asyncio.to_thread(served, monkeypatch, *arguments)
+    try:
+        address = (await program.start_up()).rpartition("http=")[2]
+        async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as http:
+            asked = {"origin": "https://b.example", "access-control-request-method": "POST"}
+            response = await http.options(CHAT, headers=asked)
+    finally:
+        await program.shut_down()
+    assert response.headers["access-control-allow-origin"] == "https://b.example"
+
+
 @pytest.mark.parametrize("option", ["--models-yaml", "--models-dir"])
 def test_models_that_are_not_where_they_are_said_to_be(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
@@ -198,11 +212,11 @@ def test_the_shim_has_them_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     (tmp_path / "config.yaml").write_text("http_address: 127.0.0.1:0\ndrain_seconds: 2\n")
     monkeypatch.setenv("LLAMAWIRE_CONFIG", str(tmp_path / "config.yaml"))
     monkeypatch.setenv("LLAMAWIRE_ALLOW_UNKNOWN_FIELDS", "1")
-    shim = served(monkeypatch, "shim", "--target", "127.0.0.1:1")
+    shim = served(monkeypatch, "shim", "--target", "127.0.0.1:1", "--allow-origin", "*")
     assert isinstance(shim, ShimServer)
     assert shim._http_address == "127.0.0.1:0"
     assert shim._config == ServerConfig(
-        http_address="127.0.0.1:0", drain_seconds=2.0, allow_unknown_fields=True
+        http_address="127.0.0.1:0", drain_seconds=2.0, allow_unknown_fields=True, allowed_origins=("*",)
     )
 
 

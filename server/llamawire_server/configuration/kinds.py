@@ -5,6 +5,7 @@ Each kind reads a `Value`. What was not written in YAML, but in the environment 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,13 @@ _TAG_PREFIX = "tag:yaml.org,2002:"
 _NULLS = ("null", "none")
 _TRUE = ("true", "yes", "on", "1")
 _FALSE = ("false", "no", "off", "0")
+
+_ORIGIN = re.compile(
+    r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", re.ASCII | re.IGNORECASE
+)
+_ANY_ORIGIN = "*"
+# Browsers leave these out of an origin.
+_USUAL_PORTS = {"http": 80, "https": 443}
 
 Plain: TypeAlias = "str | int | float | bool | list[str] | dict[str, str] | None"
 """What YAML and JSON have."""
@@ -239,6 +247,14 @@ class Names(Kind):
         return list(value)
 
 
+class Origins(Names):
+    """Where web pages come from: SCHEME://HOST or SCHEME://HOST:PORT as browsers send it (RFC 6454, 6.2), or `*`."""
+
+    def read(self, value: Value) -> object:
+        origins = [value] if value.kind == "str" else value.elements()
+        return tuple(_origin(origin) for origin in origins)
+
+
 class NamedFiles(Kind):
     """Names and their files: a mapping. Elsewhere NAME=PATH, in the environment separated by commas."""
 
@@ -268,6 +284,24 @@ class NamedFiles(Kind):
     def plain(self, value: object) -> Plain:
         assert isinstance(value, tuple)
         return {name: str(path) for name, path in value}
+
+
+def _origin(value: Value) -> str:
+    """An origin in the letters that browsers send it in."""
+    text = value.text().strip()
+    if text == _ANY_ORIGIN:
+        return text
+    found = _ORIGIN.fullmatch(text)
+    if found is None or int(found[3] or 0) > 65535:
+        raise value.error(
+            "must be an origin as browsers send it, such as https://app.example or http://localhost:3000, without a"
+            f" path, or '*' for every one, not '{text}'"
+        )
+    scheme, host = found[1].lower(), found[2]
+    if scheme in _USUAL_PORTS:
+        host = host.lower()
+    port = int(found[3]) if found[3] else None
+    return f"{scheme}://{host}" if port in (None, _USUAL_PORTS.get(scheme)) else f"{scheme}://{host}:{port}"
 
 
 def _scalar(kind: str, text: str) -> yaml.ScalarNode:

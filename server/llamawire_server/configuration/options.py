@@ -179,6 +179,14 @@ OPTIONS = (
         text="true",
     ),
     Option(
+        "--allow-origin",
+        "allowed_origins",
+        "let scripts of web pages from this origin call the HTTP side, such as https://app.example; '*': from every"
+        " one; may be repeated",
+        "ORIGIN",
+        is_repeatable=True,
+    ),
+    Option(
         "--max-kept-responses",
         "max_kept_responses",
         "keep so many responses of /v1/responses for others to go on from; 0: none"

@@ -20,6 +20,7 @@ from llamawire_server.configuration.kinds import (
     NamedFiles,
     Names,
     Nullable,
+    Origins,
     Plain,
     Seconds,
 )
@@ -87,6 +88,7 @@ SETTINGS = (
     # gRPC counts a message's bytes in 32 bits.
     Setting("max_message_bytes", ByteSize(1024, 2**31 - 1)),
     Setting("allow_unknown_fields", Boolean()),
+    Setting("allowed_origins", Origins()),
     Setting("max_kept_responses", Integer(0)),
     Setting("max_kept_response_bytes", ByteSize(0, 2**40)),
     Setting("drain_seconds", Seconds(0, _DAY_SECONDS)),

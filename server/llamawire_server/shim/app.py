@@ -12,6 +12,7 @@ from llamawire_server.shim import health
 from llamawire_server.shim.chat import endpoint as chat
 from llamawire_server.shim.completions import endpoint as completions
 from llamawire_server.shim.embeddings import endpoint as embeddings
+from llamawire_server.shim.http.cross_origin import allow_cross_origin
 from llamawire_server.shim.http.dialect import Dialects
 from llamawire_server.shim.http.disconnect import CallerGoneError, Calls
 from llamawire_server.shim.http.errors import (
@@ -44,6 +45,8 @@ def create_app(service: Service, calls: Calls, settings: HttpSettings) -> FastAP
     )
     dialects = Dialects(OpenAIDialect())
     app.add_middleware(RequestBoundary, dialects=dialects)
+    # After the boundary, and so around it: failures that it answers are for browsers to read, too.
+    allow_cross_origin(app, settings.allowed_origins)
     app.exception_handler(ServiceError)(handle_service_error)
     app.exception_handler(HTTPException)(handle_http_exception)
     app.exception_handler(CallerGoneError)(handle_caller_gone)

@@ -25,6 +25,7 @@ models:
   large: /models/large.gguf
 models_poll_seconds: 0.5
 preload: [tiny, large]
+allowed_origins: ["*", "chrome-extension://Abc", "http://[::1]:080"]
 max_message_bytes: 32MiB
 allow_unknown_fields: yes
 drain_seconds: 5
@@ -61,6 +62,7 @@ def test_everything_that_a_file_can_say(read: Read, tmp_path: Path, monkeypatch:
         "models": (("Tiny", tmp_path / "tiny.gguf"), ("large", Path("/models/large.gguf"))),
         "models_poll_seconds": 0.5,
         "preload": ("tiny", "large"),
+        "allowed_origins": ("*", "chrome-extension://Abc", "http://[::1]"),
         "max_message_bytes": 32 * 2**20,
         "allow_unknown_fields": True,
         "drain_seconds": 5.0,
@@ -218,6 +220,19 @@ MISTAKES = {
     "a model twice": ("models:\n  a: x\n  A: y\n", 3, "models.A gives a name for the second time"),
     "preload is a mapping": ("preload: {a: b}\n", 1, "preload must be a list, not a mapping"),
     "a name that is a number": ("preload: [a, 3]\n", 1, "preload[1] must be text, not a whole number"),
+    "an origin with a path": (
+        "allowed_origins: [https://app.example/]\n",
+        1,
+        "without a path, or '*' for every one, not 'https://app.example/'",
+    ),
+    "an origin with a port that there can't be": (
+        "allowed_origins: https://a:65536\n",
+        1,
+        "allowed_origins must be an origin",
+    ),
+    "an origin in other letters": ("allowed_origins: https://bücher.example\n", 1, "as browsers send it"),
+    "an origin that is a number": ("allowed_origins: [3]\n", 1, "allowed_origins[0] must be text"),
+    "a star that YAML takes for its own": ("allowed_origins: [*]\n", 1, "is not YAML"),
     "a share beyond everything": (
         "pool: {memory_budget: 101%}\n",
         1,

@@ -20,6 +20,11 @@ VALUES = {
         (("tiny", Path("/m/tiny.gguf")), ("b", Path("/m/b=c.gguf"))),
     ),
     "LLAMAWIRE_PRELOAD": ("tiny, 3,, null", "preload", ("tiny", "3", "null")),
+    "LLAMAWIRE_ALLOWED_ORIGINS": (
+        "http://localhost:3000, HTTPS://App.Example:443",
+        "allowed_origins",
+        ("http://localhost:3000", "https://app.example"),
+    ),
     "LLAMAWIRE_MAX_MESSAGE_BYTES": ("1 MiB", "max_message_bytes", 2**20),
     "LLAMAWIRE_DRAIN_SECONDS": ("1e1", "drain_seconds", 10.0),
     "LLAMAWIRE_LOG_LEVEL": ("warning", "log_level", "WARNING"),
@@ -89,6 +94,11 @@ def test_a_mistake_names_the_variable(name: str, text: str, reason: str) -> None
     (mistake,) = map(str, reading.mistakes)
     assert mistake.startswith(f"{name} {reason}")
     assert reading.values == {}
+
+
+def test_a_mistake_in_a_list_names_its_place() -> None:
+    (mistake,) = map(str, read_environment({"LLAMAWIRE_ALLOWED_ORIGINS": "*,app.example"}).mistakes)
+    assert mistake.startswith("LLAMAWIRE_ALLOWED_ORIGINS[1] must be an origin as browsers send it")
 
 
 def test_one_name_for_two_files_is_a_mistake() -> None:

@@ -87,6 +87,7 @@ VALUES = {
     "--preload": "a",
     "--memory-budget": "1GiB",
     "--max-loaded-models": "3",
+    "--allow-origin": "https://app.example",
     "--max-kept-responses": "5",
     "--max-kept-response-bytes": "1MiB",
     "--drain-seconds": "4",

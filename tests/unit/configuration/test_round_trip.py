@@ -25,6 +25,7 @@ from llamawire_server.configuration.kinds import (
     NamedFiles,
     Names,
     Nullable,
+    Origins,
     Plain,
     Seconds,
 )
@@ -40,6 +41,12 @@ NAMES = st.text(CHARACTERS, min_size=1).map(str.strip).filter(bool)
 PATHS = NAMES.map(lambda name: Path("/") / name).filter(lambda path: str(path) == str(path).strip())
 PORTS = st.integers(0, 65535)
 ADDRESSES = st.builds("{}:{}".format, st.sampled_from(["localhost", "127.0.0.1", "[::]", "[fe80::1]"]), PORTS)
+ORIGINS = st.just("*") | st.builds(
+    "{}://{}{}".format,
+    st.sampled_from(["http", "https", "chrome-extension"]),
+    st.from_regex(r"[a-z0-9._-]+|\[::1\]", fullmatch=True),
+    st.just("") | st.integers(0, 65535).filter(lambda port: port not in (80, 443)).map(":{}".format),
+)
 AMOUNTS = st.one_of(
     st.integers(2**20, 2**60).map(lambda size: MemoryAmount(size_bytes=size)),
     st.floats(1e-6, 1).map(lambda share: MemoryAmount(share=share)),
@@ -65,6 +72,7 @@ def values_of(kind: Kind) -> st.SearchStrategy[Any]:
         Boolean: st.booleans(),
         MemoryBudget: AMOUNTS,
         Names: st.lists(NAMES).map(tuple),
+        Origins: st.lists(ORIGINS).map(tuple),
         NamedFiles: files.map(tuple),
     }[type(kind)]
 

@@ -20,6 +20,9 @@ class HttpSettings:
     allow_unknown_fields: bool = ServerConfig.allow_unknown_fields
     """Whether fields that neither OpenAI nor llamawire has are ignored, instead of refused."""
 
+    allowed_origins: tuple[str, ...] = ServerConfig.allowed_origins
+    """Origins of web pages whose scripts may read answers; `*`: every one."""
+
     max_kept_responses: int = ServerConfig.max_kept_responses
     """Responses that are kept for others to go on from; 0: none."""
 
@@ -32,6 +35,7 @@ def http_settings(config: ServerConfig) -> HttpSettings:
     return HttpSettings(
         max_body_bytes=config.max_message_bytes,
         allow_unknown_fields=config.allow_unknown_fields,
+        allowed_origins=config.allowed_origins,
         max_kept_responses=config.max_kept_responses,
         max_kept_response_bytes=config.max_kept_response_bytes,
     )
