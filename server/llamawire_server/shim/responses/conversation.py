@@ -3,27 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from llamawire.v1 import chat_pb2
 from llamawire_server.errors import invalid_field
 from llamawire_server.shim.chat.places import Places
+from llamawire_server.shim.responses import cut_calls
 from llamawire_server.shim.responses import item_schema as schema
 
 # What the fields of earlier responses' items are called by: the request itself does not have these items.
 _HISTORY = "previous_response_id"
 
 
+@dataclass(eq=False)
+class _Entry:
+    """A message that may still grow, and what answers its calls."""
+
+    message: chat_pb2.Message
+    path: str
+    """What the caller calls the message."""
+    names: dict[str, str] = field(default_factory=dict)
+    """What the caller calls its fields, as in `Places`."""
+    calls: list[tuple[schema.ResponseFunctionCall, str]] = field(default_factory=list)
+    """Its calls, with what the caller calls each."""
+    results: list[_Entry] = field(default_factory=list)
+
+
 class Conversation:
     """Messages, made of items one after the other.
 
-    An assistant's turn is one message in chat, and several items here: what it reasoned, said and called.
+    An assistant's turn is one message in chat, and several items here: what it reasoned, said and called. Outputs of
+    functions may come anywhere after their calls; in chat they are right behind the message with these. A call that
+    a limit cut has the arguments that there are of it, and is left out where nothing answers it.
     """
 
     def __init__(self) -> None:
-        self.messages: list[chat_pb2.Message] = []
-        self.places = Places()
-        # The assistant's message that more items may join, and the names of its fields.
-        self._turn: tuple[chat_pb2.Message, dict[str, str]] | None = None
+        self._entries: list[_Entry] = []
+        # The assistant's message that more items may join.
+        self._turn: _Entry | None = None
+        # By their ids, the messages with calls that have no output so far.
+        self._callers: dict[str, _Entry] = {}
 
     def instruct(self, text: str) -> None:
         """Add the system message that a request has beside its input."""
@@ -41,6 +60,16 @@ class Conversation:
         """Add an item of the input. Raises ServiceError (INVALID) where a field of it can't be carried over."""
         self._take(item, f"input[{index}]")
 
+    def finish(self) -> tuple[list[chat_pb2.Message], Places]:
+        """The messages, and where they came from. Nothing can be added any more."""
+        messages, places = [], Places()
+        for entry in self._entries:
+            _write_calls(entry)
+            for each in (entry, *entry.results):
+                messages.append(each.message)
+                places.add(each.path).update(each.names)
+        return messages, places
+
     def _take(self, item: schema.ResponseItem, path: str) -> None:
         if isinstance(item, schema.ResponseReasoning):
             self._reason(item, path)
@@ -53,64 +82,72 @@ class Conversation:
         else:
             message = chat_pb2.Message(role=chat_pb2.Role.Value(f"ROLE_{item.role.upper()}"))
             _set_content(message, item.content, f"{path}.content")
-            self._name(self._add(message, path), path, role="role", **_CONTENT)
+            _name(self._add(message, path).names, path, role="role", **_CONTENT)
 
     def _reason(self, item: schema.ResponseReasoning, path: str) -> None:
         text = _reasoning(item)
         if not text:
             return
-        message, names = self._turn or self._begin_turn(path)
-        if _has_text(message) and not message.tool_calls:
+        turn = self._turn or self._begin_turn(path)
+        if _has_text(turn.message) and not turn.calls:
             # It belongs to what comes next. After calls it belongs to them: they can't be left without answers.
-            message, names = self._begin_turn(path)
+            turn = self._begin_turn(path)
+        message = turn.message
         so_far = f"{message.reasoning_content}\n" if message.HasField("reasoning_content") else ""
         message.reasoning_content = so_far + text
-        names["reasoning_content"] = path
+        turn.names["reasoning_content"] = path
 
     def _say(self, item: schema.ResponseMessage, path: str) -> None:
-        message, names = self._turn or self._begin_turn(path)
-        if _has_text(message):
-            message, names = self._begin_turn(path)
-        _set_content(message, item.content, f"{path}.content")
-        self._name(names, path, **_CONTENT)
+        turn = self._turn or self._begin_turn(path)
+        if _has_text(turn.message):
+            turn = self._begin_turn(path)
+        _set_content(turn.message, item.content, f"{path}.content")
+        _name(turn.names, path, **_CONTENT)
 
     def _call(self, item: schema.ResponseFunctionCall, path: str) -> None:
-        message, names = self._turn or self._begin_turn(path)
-        field = f"tool_calls[{len(message.tool_calls)}]"
-        function = chat_pb2.FunctionCall(name=item.name, arguments=item.arguments)
-        message.tool_calls.add(id=item.call_id, type="function", function=function)
-        self._name(
-            names,
-            path,
-            **{
-                field: "",
-                f"{field}.id": "call_id",
-                f"{field}.function.name": "name",
-                f"{field}.function.arguments": "arguments",
-            },
-        )
+        turn = self._turn or self._begin_turn(path)
+        turn.calls.append((item, path))
+        self._callers[item.call_id] = turn
 
     def _return(self, item: schema.ResponseFunctionCallOutput, path: str) -> None:
         message = chat_pb2.Message(role=chat_pb2.ROLE_TOOL, tool_call_id=item.call_id)
         _set_content(message, item.output, f"{path}.output")
-        names = self._add(message, path)
-        self._name(names, path, tool_call_id="call_id", content="output", content_parts="output")
+        caller = self._callers.pop(item.call_id, None)
+        entry = self._add(message, path, self._entries if caller is None else caller.results)
+        _name(entry.names, path, tool_call_id="call_id", content="output", content_parts="output")
 
-    def _begin_turn(self, path: str) -> tuple[chat_pb2.Message, dict[str, str]]:
-        message = chat_pb2.Message(role=chat_pb2.ROLE_ASSISTANT)
-        names = self._add(message, path)
-        self._turn = message, names
+    def _begin_turn(self, path: str) -> _Entry:
+        self._turn = self._add(chat_pb2.Message(role=chat_pb2.ROLE_ASSISTANT), path)
         return self._turn
 
-    def _add(self, message: chat_pb2.Message, path: str) -> dict[str, str]:
+    def _add(self, message: chat_pb2.Message, path: str, entries: list[_Entry] | None = None) -> _Entry:
+        """Add a message. entries: those behind which it goes, where not behind all."""
         self._turn = None
-        self.messages.append(message)
-        return self.places.add(path)
+        entry = _Entry(message, path)
+        (self._entries if entries is None else entries).append(entry)
+        return entry
 
-    def _name(self, names: dict[str, str], path: str, **fields: str) -> None:
-        """Note what the caller calls fields of a message: the item's, or its own fields."""
-        if path != _HISTORY:
-            names.update({field: f"{path}.{name}" if name else path for field, name in fields.items()})
+
+def _write_calls(entry: _Entry) -> None:
+    """Write the calls into their message, but for those that were cut and that nothing answers."""
+    answered = {result.message.tool_call_id for result in entry.results}
+    for call, path in entry.calls:
+        if cut_calls.is_cut(call) and call.call_id not in answered:
+            continue
+        place = f"tool_calls[{len(entry.message.tool_calls)}]"
+        function = chat_pb2.FunctionCall(name=call.name, arguments=cut_calls.arguments_of(call))
+        entry.message.tool_calls.add(id=call.call_id, type="function", function=function)
+        fields = {"": "", ".id": "call_id", ".function.name": "name", ".function.arguments": "arguments"}
+        _name(entry.names, path, **{place + field: name for field, name in fields.items()})
+    if entry.calls and not entry.message.tool_calls and not _has_text(entry.message):
+        # Chat templates that want user and assistant to take turns see that it had its turn.
+        entry.message.content = ""
+
+
+def _name(names: dict[str, str], path: str, **fields: str) -> None:
+    """Note what the caller calls fields of a message: the item's, or its own fields."""
+    if path != _HISTORY:
+        names.update({field: f"{path}.{name}" if name else path for field, name in fields.items()})
 
 
 _CONTENT = {"content": "content", "content_parts": "content"}

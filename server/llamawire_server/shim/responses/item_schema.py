@@ -114,7 +114,7 @@ class ResponseFunctionCall(RequestModel):
     id: str | None = None
     """The item's id in answers; a new one where it has none."""
     status: ItemStatus | None = None
-    """Accepted without effect."""
+    """"incomplete" where a limit cut it: then the arguments may be no whole JSON, and nothing has to answer it."""
     parsed_arguments: Any = None
     """Accepted without effect: what OpenAI's client made of the arguments."""
     caller: NotSupported = None

@@ -33,10 +33,10 @@ def to_chat_request(
 
     Raises ServiceError (INVALID) where a field can't be carried over, or two fields contradict each other.
     """
-    conversation = _conversation(request, history)
+    messages, places = _conversation(request, history).finish()
     message = chat_pb2.ChatCompletionRequest(
         model=request.model,
-        messages=conversation.messages,
+        messages=messages,
         temperature=request.temperature,
         top_p=request.top_p,
         max_tokens=request.max_output_tokens,
@@ -52,7 +52,7 @@ def to_chat_request(
         message.response_format.CopyFrom(_form(request.text.format))
     if request.reasoning is not None and request.reasoning.effort is not None:
         message.reasoning_effort = reasoning_effort(request.reasoning.effort)
-    return message, conversation.places
+    return message, places
 
 
 def callable_tools(request: ResponseRequest) -> list[int]:
