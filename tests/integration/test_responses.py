@@ -123,10 +123,29 @@ def test_what_goes_on_from_a_response_is_what_it_would_be_with_all_of_it_sent(sd
         {"role": "user", "content": "And then?"},
     ]
     sent = sdk.responses.create(**{**GREEDY, "input": history})
-    assert kept.output_text == sent.output_text
+    history[1] = {"type": "item_reference", "id": first.output[0].id}
+    referred = sdk.responses.create(**{**GREEDY, "input": history})
+    assert kept.output_text == sent.output_text == referred.output_text
     assert kept.usage is not None
     assert sent.usage is not None
-    assert kept.usage.input_tokens == sent.usage.input_tokens
+    assert referred.usage is not None
+    assert kept.usage.input_tokens == sent.usage.input_tokens == referred.usage.input_tokens
+
+
+def test_a_response_whose_call_was_cut_can_be_gone_on_from(sdk: openai.OpenAI) -> None:
+    cut = sdk.responses.create(**{**ASKED, "max_output_tokens": 16})
+    (call,) = cut.output
+    assert call.type == "function_call"
+    assert (cut.status, call.status) == ("incomplete", "incomplete")
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(call.arguments)
+    result: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "It was cut off."}
+    wish: Any = {"role": "user", "content": "Well?"}
+    for given in ([result], [wish], [wish, result]):
+        again = sdk.responses.create(
+            **{**GREEDY, "input": given}, previous_response_id=cut.id, text=only("I will try again.")
+        )
+        assert again.output_text == "I will try again."
 
 
 def test_log_probabilities(sdk: openai.OpenAI) -> None:

@@ -10,9 +10,7 @@ from llamawire_server.errors import invalid_field
 from llamawire_server.shim.chat.places import Places
 from llamawire_server.shim.responses import cut_calls
 from llamawire_server.shim.responses import item_schema as schema
-
-# What the fields of earlier responses' items are called by: the request itself does not have these items.
-_HISTORY = "previous_response_id"
+from llamawire_server.shim.responses.placed_items import PlacedItem
 
 
 @dataclass(eq=False)
@@ -24,8 +22,8 @@ class _Entry:
     """What the caller calls the message."""
     names: dict[str, str] = field(default_factory=dict)
     """What the caller calls its fields, as in `Places`."""
-    calls: list[tuple[schema.ResponseFunctionCall, str]] = field(default_factory=list)
-    """Its calls, with what the caller calls each."""
+    calls: list[tuple[schema.ResponseFunctionCall, PlacedItem]] = field(default_factory=list)
+    """Its calls, each with where it came from."""
     results: list[_Entry] = field(default_factory=list)
 
 
@@ -48,17 +46,21 @@ class Conversation:
         """Add the system message that a request has beside its input."""
         self._add(chat_pb2.Message(role=chat_pb2.ROLE_SYSTEM, content=text), "instructions")
 
-    def ask(self, text: str) -> None:
-        """Add an input that is nothing but a user's text."""
-        self._add(chat_pb2.Message(role=chat_pb2.ROLE_USER, content=text), "input")
-
-    def remember(self, item: schema.ResponseItem) -> None:
-        """Add an item of an earlier response."""
-        self._take(item, _HISTORY)
-
-    def take(self, item: schema.ResponseItem, index: int) -> None:
-        """Add an item of the input. Raises ServiceError (INVALID) where a field of it can't be carried over."""
-        self._take(item, f"input[{index}]")
+    def take(self, placed: PlacedItem) -> None:
+        """Add an item. Raises ServiceError (INVALID) where a field of it can't be carried over."""
+        item, path = placed.item, placed.path
+        if isinstance(item, schema.ResponseReasoning):
+            self._reason(item, path)
+        elif isinstance(item, schema.ResponseFunctionCall):
+            self._call(item, placed)
+        elif isinstance(item, schema.ResponseFunctionCallOutput):
+            self._return(item, placed)
+        elif item.role == "assistant":
+            self._say(item, placed)
+        else:
+            message = chat_pb2.Message(role=chat_pb2.Role.Value(f"ROLE_{item.role.upper()}"))
+            _set_content(message, item.content, f"{path}.content")
+            self._add(message, path).names.update(placed.names(role="role", **_CONTENT))
 
     def finish(self) -> tuple[list[chat_pb2.Message], Places]:
         """The messages, and where they came from. Nothing can be added any more."""
@@ -69,20 +71,6 @@ class Conversation:
                 messages.append(each.message)
                 places.add(each.path).update(each.names)
         return messages, places
-
-    def _take(self, item: schema.ResponseItem, path: str) -> None:
-        if isinstance(item, schema.ResponseReasoning):
-            self._reason(item, path)
-        elif isinstance(item, schema.ResponseFunctionCall):
-            self._call(item, path)
-        elif isinstance(item, schema.ResponseFunctionCallOutput):
-            self._return(item, path)
-        elif item.role == "assistant":
-            self._say(item, path)
-        else:
-            message = chat_pb2.Message(role=chat_pb2.Role.Value(f"ROLE_{item.role.upper()}"))
-            _set_content(message, item.content, f"{path}.content")
-            _name(self._add(message, path).names, path, role="role", **_CONTENT)
 
     def _reason(self, item: schema.ResponseReasoning, path: str) -> None:
         text = _reasoning(item)
@@ -97,24 +85,24 @@ class Conversation:
         message.reasoning_content = so_far + text
         turn.names["reasoning_content"] = path
 
-    def _say(self, item: schema.ResponseMessage, path: str) -> None:
-        turn = self._turn or self._begin_turn(path)
+    def _say(self, item: schema.ResponseMessage, placed: PlacedItem) -> None:
+        turn = self._turn or self._begin_turn(placed.path)
         if _has_text(turn.message):
-            turn = self._begin_turn(path)
-        _set_content(turn.message, item.content, f"{path}.content")
-        _name(turn.names, path, **_CONTENT)
+            turn = self._begin_turn(placed.path)
+        _set_content(turn.message, item.content, f"{placed.path}.content")
+        turn.names.update(placed.names(**_CONTENT))
 
-    def _call(self, item: schema.ResponseFunctionCall, path: str) -> None:
-        turn = self._turn or self._begin_turn(path)
-        turn.calls.append((item, path))
+    def _call(self, item: schema.ResponseFunctionCall, placed: PlacedItem) -> None:
+        turn = self._turn or self._begin_turn(placed.path)
+        turn.calls.append((item, placed))
         self._callers[item.call_id] = turn
 
-    def _return(self, item: schema.ResponseFunctionCallOutput, path: str) -> None:
+    def _return(self, item: schema.ResponseFunctionCallOutput, placed: PlacedItem) -> None:
         message = chat_pb2.Message(role=chat_pb2.ROLE_TOOL, tool_call_id=item.call_id)
-        _set_content(message, item.output, f"{path}.output")
+        _set_content(message, item.output, f"{placed.path}.output")
         caller = self._callers.pop(item.call_id, None)
-        entry = self._add(message, path, self._entries if caller is None else caller.results)
-        _name(entry.names, path, tool_call_id="call_id", content="output", content_parts="output")
+        entry = self._add(message, placed.path, self._entries if caller is None else caller.results)
+        entry.names.update(placed.names(tool_call_id="call_id", content="output", content_parts="output"))
 
     def _begin_turn(self, path: str) -> _Entry:
         self._turn = self._add(chat_pb2.Message(role=chat_pb2.ROLE_ASSISTANT), path)
@@ -131,23 +119,17 @@ class Conversation:
 def _write_calls(entry: _Entry) -> None:
     """Write the calls into their message, but for those that were cut and that nothing answers."""
     answered = {result.message.tool_call_id for result in entry.results}
-    for call, path in entry.calls:
+    for call, placed in entry.calls:
         if cut_calls.is_cut(call) and call.call_id not in answered:
             continue
         place = f"tool_calls[{len(entry.message.tool_calls)}]"
         function = chat_pb2.FunctionCall(name=call.name, arguments=cut_calls.arguments_of(call))
         entry.message.tool_calls.add(id=call.call_id, type="function", function=function)
         fields = {"": "", ".id": "call_id", ".function.name": "name", ".function.arguments": "arguments"}
-        _name(entry.names, path, **{place + field: name for field, name in fields.items()})
+        entry.names.update(placed.names(**{place + field: name for field, name in fields.items()}))
     if entry.calls and not entry.message.tool_calls and not _has_text(entry.message):
         # Chat templates that want user and assistant to take turns see that it had its turn.
         entry.message.content = ""
-
-
-def _name(names: dict[str, str], path: str, **fields: str) -> None:
-    """Note what the caller calls fields of a message: the item's, or its own fields."""
-    if path != _HISTORY:
-        names.update({field: f"{path}.{name}" if name else path for field, name in fields.items()})
 
 
 _CONTENT = {"content": "content", "content_parts": "content"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
@@ -17,11 +18,13 @@ from llamawire_server.shim.http.call import call_of
 from llamawire_server.shim.http.handling import Handling, json_response
 from llamawire_server.shim.http.response_types import Json
 from llamawire_server.shim.http.routes import Routes
-from llamawire_server.shim.responses import answers, history, items
+from llamawire_server.shim.responses import answers, history
 from llamawire_server.shim.responses.event_schema import EVENTS
 from llamawire_server.shim.responses.events import ResponseEvents
 from llamawire_server.shim.responses.field_names import renaming
+from llamawire_server.shim.responses.history import KeptInput
 from llamawire_server.shim.responses.listing import PARAMETERS, page
+from llamawire_server.shim.responses.placed_items import given, reference_ids, remembered
 from llamawire_server.shim.responses.request_schema import ResponseRequest
 from llamawire_server.shim.responses.response_schema import DeletedResponse, ResponseItems, ResponseObject
 from llamawire_server.shim.responses.store import ResponseStore, Turn
@@ -51,10 +54,11 @@ class Endpoint:
     async def create_response(self, request: Request) -> Response:
         """Answers an input, at once or as a stream."""
         asked, num_bytes = await self.handling.understand(request, self._understand)
-        previous = self._previous(asked)
+        previous, holders = self._previous(asked), self._holders(asked)
         is_kept = asked.store is not False and self.store.keeps_any
         message, places, kept_input = await self.handling.think(
-            num_bytes + history.num_bytes(previous), lambda: _translate(asked, previous, is_kept)
+            num_bytes + history.num_bytes(previous) + sum(turn.num_bytes for turn in set(holders.values())),
+            lambda: _translate(asked, previous, holders, is_kept),
         )
         request.state.rename = renaming(asked, places)
         call, response = call_of(request), answers.begun(asked, is_kept)
@@ -113,6 +117,11 @@ class Endpoint:
             )
         return turn
 
+    def _holders(self, asked: ResponseRequest) -> dict[str, Turn]:
+        """By their ids, the turns with the kept items that the request refers to."""
+        found = {item_id: self.store.find_item(item_id) for item_id in reference_ids(asked.input)}
+        return {item_id: turn for item_id, turn in found.items() if turn is not None}
+
     def _find(self, request: Request) -> Turn:
         turn = self.store.find(request.path_params["id"])
         if turn is None:
@@ -159,11 +168,13 @@ def add_routes(routes: Routes, handling: Handling) -> None:
 
 
 def _translate(
-    asked: ResponseRequest, previous: Turn | None, is_kept: bool
-) -> tuple[chat_pb2.ChatCompletionRequest, Places, bytes | None]:
+    asked: ResponseRequest, previous: Turn | None, holders: Mapping[str, Turn], is_kept: bool
+) -> tuple[chat_pb2.ChatCompletionRequest, Places, KeptInput | None]:
     """The request for the service, where its messages came from, and its input, where it is kept, as it is."""
-    message, places = to_chat_request(asked, history.parsed_items(previous))
-    return message, places, history.encoded(items.of_input(asked.input)) if is_kept else None
+    earlier = history.parsed_items(previous)
+    own = given(asked.input, earlier, history.referred_items(holders))
+    message, places = to_chat_request(asked, remembered(earlier) + own)
+    return message, places, history.kept_input(own) if is_kept else None
 
 
 def _not_found() -> HTTPException:

@@ -174,6 +174,14 @@ class ResponseReasoning(RequestModel):
     """Not supported: anything but null is refused. What llamawire's models reason is in `content`."""
 
 
+class ResponseItemReference(RequestModel):
+    """Stands for an item of a kept response: of its output, or of its input."""
+
+    type: Literal["item_reference"] | None = None
+    id: str
+    """The item's id. Items that callers named themselves are not found: two callers may use the same name."""
+
+
 def tag_of_type_field_or_message(value: object) -> str | None:
     """Tells items apart by their `type`, which a message may lack."""
     if isinstance(value, dict) and value.get("type") is None and "role" in value:
@@ -187,4 +195,29 @@ ResponseItem = Annotated[
     | Annotated[ResponseFunctionCallOutput, Tag("|function_call_output")]
     | Annotated[ResponseReasoning, Tag("|reasoning")],
     Discriminator(tag_of_type_field_or_message),
+]
+
+
+_REFERENCE_FIELDS = {"type", "id"}
+
+
+def tag_of_type_field_or_reference(value: object) -> str | None:
+    """Tells items apart by their `type`, which a message may lack, and a reference, which has nothing but an id."""
+    if (
+        isinstance(value, dict)
+        and value.get("type") is None
+        and "id" in value
+        and value.keys() <= _REFERENCE_FIELDS
+    ):
+        return f"{TAG_MARK}item_reference"
+    return tag_of_type_field_or_message(value)
+
+
+InputItem = Annotated[
+    Annotated[ResponseMessage, Tag("|message")]
+    | Annotated[ResponseFunctionCall, Tag("|function_call")]
+    | Annotated[ResponseFunctionCallOutput, Tag("|function_call_output")]
+    | Annotated[ResponseReasoning, Tag("|reasoning")]
+    | Annotated[ResponseItemReference, Tag("|item_reference")],
+    Discriminator(tag_of_type_field_or_reference),
 ]

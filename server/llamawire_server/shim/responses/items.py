@@ -75,14 +75,8 @@ def token_logprobs(source: chat_pb2.Logprobs) -> list[Json]:
     return tokens
 
 
-def of_input(source: str | Sequence[schema.ResponseItem] | None) -> list[Json]:
-    """A request's input as it is kept: items with ids, whose content is in parts."""
-    if isinstance(source, str):
-        source = [schema.ResponseMessage(role="user", content=source)]
-    return [_of_input(item) for item in source or ()]
-
-
-def _of_input(item: schema.ResponseItem) -> Json:
+def of_input(item: schema.ResponseItem) -> Json:
+    """An item of a request's input as it is kept: with its content in parts, and a new id where it has none."""
     item_type = item.type or "message"
     kept = {"id": item.id or new_id(item_type), "type": item_type, "status": item.status or "completed"}
     if isinstance(item, schema.ResponseMessage):

@@ -22,7 +22,7 @@ from llamawire_server.shim.http.request_types import (
     tag_of_json_type,
     tag_of_type_field,
 )
-from llamawire_server.shim.responses.item_schema import ASYNC, ResponseItem
+from llamawire_server.shim.responses.item_schema import ASYNC, InputItem
 
 LOGPROBS = "message.output_text.logprobs"
 
@@ -129,7 +129,7 @@ class ResponseStreamOptions(RequestModel):
 
 
 Input = Annotated[
-    Annotated[str, Tag("|string")] | Annotated[List[ResponseItem], Tag("|array")],
+    Annotated[str, Tag("|string")] | Annotated[List[InputItem], Tag("|array")],
     Discriminator(tag_of_json_type),
 ]
 
@@ -143,7 +143,7 @@ class ResponseRequest(OwnFields, BasicSamplingFields):
     model: str
     """The model's name, as GET /v1/models lists it."""
     input: Input | None = None
-    """What to answer: a user's text, or items, oldest first."""
+    """What to answer: a user's text, or items and references to kept ones, oldest first."""
     instructions: str | None = None
     """A system message before all else. That of an earlier response is not carried over."""
     previous_response_id: str | None = None

@@ -14,7 +14,7 @@ from llamawire_server.shim.chat.translate import (
     to_response_format,
 )
 from llamawire_server.shim.responses.conversation import Conversation
-from llamawire_server.shim.responses.item_schema import ResponseItem
+from llamawire_server.shim.responses.placed_items import PlacedItem
 from llamawire_server.shim.responses.request_schema import (
     LOGPROBS,
     Format,
@@ -27,13 +27,15 @@ from llamawire_server.shim.responses.request_schema import (
 
 
 def to_chat_request(
-    request: ResponseRequest, history: Iterable[ResponseItem]
+    request: ResponseRequest, items: Iterable[PlacedItem]
 ) -> tuple[chat_pb2.ChatCompletionRequest, Places]:
-    """The same request for a `Service`, and where its messages came from. history: items of earlier responses.
+    """The same request for a `Service`, and where its messages came from.
+
+    items: those of the whole conversation, of which the request may have named some only by an id.
 
     Raises ServiceError (INVALID) where a field can't be carried over, or two fields contradict each other.
     """
-    messages, places = _conversation(request, history).finish()
+    messages, places = _conversation(request, items).finish()
     message = chat_pb2.ChatCompletionRequest(
         model=request.model,
         messages=messages,
@@ -64,17 +66,12 @@ def callable_tools(request: ResponseRequest) -> list[int]:
     return [index for index, tool in enumerate(tools) if tool.name in names]
 
 
-def _conversation(request: ResponseRequest, history: Iterable[ResponseItem]) -> Conversation:
+def _conversation(request: ResponseRequest, items: Iterable[PlacedItem]) -> Conversation:
     conversation = Conversation()
     if request.instructions is not None:
         conversation.instruct(request.instructions)
-    for item in history:
-        conversation.remember(item)
-    if isinstance(request.input, str):
-        conversation.ask(request.input)
-        return conversation
-    for index, item in enumerate(request.input or ()):
-        conversation.take(item, index)
+    for placed in items:
+        conversation.take(placed)
     return conversation
 
 

@@ -14,6 +14,7 @@ from llamawire.v1 import chat_pb2
 from llamawire_server.chat.tools.history import check_history
 from llamawire_server.shim.chat.places import Places
 from llamawire_server.shim.http.body import validate
+from llamawire_server.shim.responses import placed_items
 from llamawire_server.shim.responses.request_schema import ResponseRequest
 from llamawire_server.shim.responses.translate import to_chat_request
 
@@ -24,7 +25,7 @@ ASKED: dict[str, Any] = {"model": "smollm2", "input": "Hi"}
 
 def translate(items: list[dict[str, Any]]) -> tuple[list[chat_pb2.Message], Places]:
     request = validate({"model": "m", "input": items}, ResponseRequest, allow_unknown_fields=False)
-    message, places = to_chat_request(request, [])
+    message, places = to_chat_request(request, placed_items.given(request.input))
     return list(message.messages), places
 
 

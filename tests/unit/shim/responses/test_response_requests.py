@@ -15,10 +15,13 @@ from openai.types.responses.response_create_params import (
 
 from llamawire.v1 import chat_pb2
 from llamawire_server.errors import ServiceError, invalid_field
+from llamawire_server.shim.chat.places import Places
 from llamawire_server.shim.http.body import validate
 from llamawire_server.shim.http.errors import as_sent
-from llamawire_server.shim.responses import history, items
+from llamawire_server.shim.responses import history
 from llamawire_server.shim.responses.field_names import renaming
+from llamawire_server.shim.responses.placed_items import given as given_items
+from llamawire_server.shim.responses.placed_items import remembered
 from llamawire_server.shim.responses.request_schema import ResponseRequest
 from llamawire_server.shim.responses.translate import to_chat_request
 
@@ -43,7 +46,11 @@ def asked(**fields: Any) -> ResponseRequest:
 
 
 def translate(**fields: Any) -> chat_pb2.ChatCompletionRequest:
-    return to_chat_request(asked(**fields), [])[0]
+    return to_chat(asked(**fields))[0]
+
+
+def to_chat(request: ResponseRequest) -> tuple[chat_pb2.ChatCompletionRequest, Places]:
+    return to_chat_request(request, given_items(request.input))
 
 
 def message(role: chat_pb2.Role.ValueType, content: str | None = None, **fields: Any) -> chat_pb2.Message:
@@ -268,8 +275,10 @@ def test_items(given: list[dict[str, Any]], expected: list[chat_pb2.Message]) ->
 def test_what_is_kept_means_the_same(given: list[dict[str, Any]], expected: list[chat_pb2.Message]) -> None:
     """A conversation that goes on from kept items is one that had them sent."""
     request = asked(input=given)
-    turn = history.keepable(history.encoded(items.of_input(request.input)), {"output": []}, None)
-    message, places = to_chat_request(asked(input="next"), history.parsed_items(turn))
+    kept_input = history.kept_input(given_items(request.input))
+    turn = history.keepable(kept_input, {"output": []}, None)
+    items = remembered(history.parsed_items(turn)) + given_items("next")
+    message, places = to_chat_request(asked(input="next"), items)
     *earlier, _ = message.messages
     assert [text_of(each) for each in earlier] == [text_of(each) for each in expected]
     assert places.rename("messages[0].content") == "previous_response_id"
@@ -325,7 +334,7 @@ def text_of(source: chat_pb2.Message) -> chat_pb2.Message:
 )
 def test_a_bad_field_is_called_by_its_own_name(fields: dict[str, Any], name: str, sent: str) -> None:
     request = asked(**fields)
-    _, places = to_chat_request(request, [])
+    _, places = to_chat(request)
     error = as_sent(invalid_field(name, "is odd"), renaming(request, places))
     assert error.violations[0].field == sent
     assert error.message == f"{sent}: is odd"
@@ -335,7 +344,7 @@ def test_a_tool_of_those_that_are_allowed_is_called_by_its_place_among_all() -> 
     other = {**FUNCTION, "name": "g"}
     allowed = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "g"}]}
     request = asked(tools=[FUNCTION, other], tool_choice=allowed)
-    rename = renaming(request, to_chat_request(request, [])[1])
+    rename = renaming(request, to_chat(request)[1])
     assert rename("tools[0].function.name") == "tools[1].name"
 
 

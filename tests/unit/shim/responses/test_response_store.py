@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+import uuid
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,8 +12,9 @@ from hypothesis import strategies as st
 from llamawire_server.shim.responses.store import ResponseStore, Turn
 
 
-def turn(num_bytes: int = 10, previous: Turn | None = None) -> Turn:
-    return Turn(previous, b"i" * (num_bytes // 2), b"r" * (num_bytes - num_bytes // 2))
+def turn(num_bytes: int = 10, previous: Turn | None = None, item_ids: tuple[str, ...] = ()) -> Turn:
+    """num_bytes: without what its items' ids take up."""
+    return Turn(previous, b"i" * (num_bytes // 2), b"r" * (num_bytes - num_bytes // 2), item_ids)
 
 
 def roomy() -> ResponseStore:
@@ -85,37 +89,114 @@ def test_a_conversation_can_go_on_from_what_went_meanwhile() -> None:
     assert store.num_bytes == 30
 
 
+def test_items_are_found_by_their_ids_until_their_turn_goes() -> None:
+    store, first, second = roomy(), turn(item_ids=("a", "b")), turn(item_ids=("c",))
+    store.keep("first", first)
+    store.keep("second", second)
+    assert [store.find_item(name) for name in "abcd"] == [first, first, second, None]
+    store.forget("first")
+    assert [store.find_item(name) for name in "abc"] == [None, None, second]
+    store.forget("second")
+    assert store.find_item("c") is None
+    assert store.num_bytes == 0
+
+
+def test_items_are_found_for_as_long_as_later_turns_hold_theirs() -> None:
+    store, first = roomy(), turn(item_ids=("a",))
+    second = turn(previous=first, item_ids=("b",))
+    store.keep("first", first)
+    store.keep("second", second)
+    store.forget("first")
+    assert store.find("first") is None
+    assert store.find_item("a") is first
+    store.forget("second")
+    assert (store.find_item("a"), store.find_item("b")) == (None, None)
+    store.keep("third", turn(previous=second))
+    assert (store.find_item("a"), store.find_item("b")) == (first, second), "it went meanwhile"
+
+
+def test_an_item_of_several_turns_is_there_for_as_long_as_one_of_them() -> None:
+    store, turns = ResponseStore(9, 10_000), {name: turn(item_ids=("a",)) for name in ("x", "y", "z")}
+    for name, each in turns.items():
+        store.keep(name, each)
+    assert store.find_item("a") is turns["z"], "the latest"
+    store.forget("y")
+    assert store.find_item("a") is turns["z"]
+    store.forget("z")
+    assert store.find_item("a") is turns["x"]
+    store.forget("x")
+    assert store.find_item("a") is None
+
+
+def test_finding_an_item_is_a_use_of_its_response() -> None:
+    store = ResponseStore(max_responses=2, max_bytes=1000)
+    for name in "ab":
+        store.keep(name, turn(item_ids=(f"item of {name}",)))
+    assert store.find_item("item of a") is not None
+    store.keep("c", turn())
+    assert [name for name in "abc" if store.find(name)] == ["a", "c"]
+
+
+@pytest.mark.parametrize("items_per_turn", [1, 3, 2_000])
+def test_what_finding_items_takes_up_is_counted(items_per_turn: int) -> None:
+    store = ResponseStore(max_responses=10**6, max_bytes=10**9)
+    turns = [Turn(None, b"", b"") for _ in range(6_000 // items_per_turn)]
+    tracemalloc.start()
+    try:
+        for number, each in enumerate(turns):
+            each.item_ids = tuple(f"msg_{uuid.uuid4().hex}" for _ in range(items_per_turn))
+            store.keep(str(number), each)
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    kept_by_id = 200 * len(turns)
+    assert used - kept_by_id <= store.num_bytes <= 2 * used
+
+
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["keep", "keep", "find", "forget"]), st.integers(0, 30), st.integers(0, 12)
+            st.sampled_from(["keep", "keep", "find", "find item", "forget"]),
+            st.integers(0, 800),
+            st.integers(0, 12),
         ),
         max_size=60,
     )
 )
 def test_the_bounds_hold_whatever_is_kept(steps: list[tuple[str, int, int]]) -> None:
-    store = ResponseStore(max_responses=5, max_bytes=60)
+    store = ResponseStore(max_responses=5, max_bytes=1500)
     turns: dict[str, Turn] = {}
     order: list[str] = []  # what should be kept, in the order of its use
     for number, (step, size, other) in enumerate(steps):
         if step == "keep":
             previous = turns[order[other % len(order)]] if order and other % 3 else None
-            turns[f"r{number}"] = turn(size, previous)
+            item_ids = (f"own{number}", f"shared{size % 3}")[: other % 3]
+            turns[f"r{number}"] = turn(size, previous, item_ids)
             store.keep(f"r{number}", turns[f"r{number}"])
             order.append(f"r{number}")
         elif step == "find" and order:
             found = order.pop(other % len(order))
             assert store.find(found) is turns[found]
             order.append(found)
+        elif step == "find item":
+            holder = store.find_item(f"shared{size % 3}")
+            if holder is not None and (used := [name for name in order if turns[name] is holder]):
+                order.remove(used[0])
+                order += used
         elif step == "forget" and order:
             gone = order.pop(other % len(order))
             assert store.forget(gone)
-        while len(order) > 5 or held_bytes([turns[kept] for kept in order]) > 60:
+        while len(order) > 5 or held_bytes([turns[kept] for kept in order]) > 1500:
             del order[0]
         assert len(store) == len(order)
         assert store.num_bytes == held_bytes([turns[kept] for kept in order])
     for name in turns:
         assert (store.find(name) is not None) == (name in order)
+    held = [each for name in order for each in turns[name].conversation()]
+    for item_id in {item_id for each in turns.values() for item_id in each.item_ids}:
+        holders = [each for each in held if item_id in each.item_ids]
+        found = store.find_item(item_id)
+        assert found in holders if holders else found is None
 
 
 def held_bytes(kept: list[Turn]) -> int:
