@@ -65,7 +65,8 @@ class Endpoint:
         service = self.handling.service
 
         def keep(response: Json) -> None:
-            if kept_input is not None:
+            # Nobody can go on from what failed: a call that it broke off looks whole.
+            if kept_input is not None and response["status"] != "failed":
                 self.store.keep(response["id"], history.keepable(kept_input, response, previous))
 
         if asked.stream:

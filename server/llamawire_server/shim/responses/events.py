@@ -26,7 +26,7 @@ class ResponseEvents:
     """Writes the events of one stream."""
 
     def __init__(self, response: Json, keep: Callable[[Json], None]) -> None:
-        """response: as it begins. keep: told of it once it is whole, before the caller is."""
+        """response: as it begins. keep: told of it once it has ended, before the caller is."""
         self._response = response
         self._keep = keep
         self._writer = EventWriter()
@@ -66,8 +66,7 @@ class ResponseEvents:
             self._output.append(self._open.close(answers.item_status(reason)))
         finished = answers.finish(self._response, self._output, reason)
         response = answers.with_cost(finished, self._usage, self._timings)
-        if response["status"] != "failed":
-            self._keep(response)
+        self._keep(response)
         self._writer.write(f"response.{response['status']}", response=response)
         return self._writer.take()
 

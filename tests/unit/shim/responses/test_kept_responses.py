@@ -10,6 +10,8 @@ import httpx
 import pytest
 from named_events import events_of
 
+from llamawire.v1 import chat_pb2
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 RESPONSES = "/v1/responses"
@@ -86,3 +88,16 @@ async def test_with_0_none_is_kept(caller_of: Callable[..., Any], setting: str, 
 async def test_without_being_told_a_server_keeps_them(caller_of: Callable[..., Any]) -> None:
     async with caller_of() as caller:
         assert await caller.finds(await caller.respond(stream=True))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_the_server_had_to_end_is_not_kept(
+    http: httpx.AsyncClient, service: Any, script: Any, stream: bool
+) -> None:
+    reason = chat_pb2.FINISH_REASON_INSUFFICIENT_SYSTEM_RESOURCE
+    service.answer = script.completion(script.choice(finish_reason=reason, content="Hel"))
+    service.steps = [*script.stream("Hel")[:-1], script.chunk(script.finish(reason), usage=script.usage)]
+    answer = await http.post(RESPONSES, json=HI | {"stream": stream})
+    response = events_of(answer.text)[-1]["response"] if stream else answer.json()
+    assert response["status"] == "failed"
+    assert (await http.get(f"{RESPONSES}/{response['id']}")).status_code == 404
