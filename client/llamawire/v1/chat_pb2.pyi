@@ -236,7 +236,8 @@ class ChatCompletionRequest(google.protobuf.message.Message):
     seed: builtins.int
     """Makes sampling repeat itself: the same request with the same seed on the same system_fingerprint gives the
     same answer, but for tokens that are nearly tied: what is found in the prompt cache, and who else is computed,
-    can change the last bits of logits. Choice i of a request samples with seed + i. Absent: a new seed each time.
+    can change the last bits of logits. Of a request's choices the first is what it would be alone, and the others have
+    random numbers of their own, which no seed nearby has. Absent: a new seed each time.
     """
     max_tokens: builtins.int
     """The most tokens a choice may have. At least 1; with the prompt it must fit into the model's context.

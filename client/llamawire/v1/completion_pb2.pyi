@@ -98,7 +98,7 @@ class CompletionRequest(google.protobuf.message.Message):
     repeat_penalty: builtins.float
     """As in ChatCompletionRequest. (0, 10]."""
     seed: builtins.int
-    """As in ChatCompletionRequest: choice k of each prompt samples with seed + k. Absent: a new seed for each prompt."""
+    """As in ChatCompletionRequest, for the choices of each prompt. Absent: a new seed for each prompt."""
     max_tokens: builtins.int
     """The most tokens a choice may have; together with its prompt they must fit into the model's context. With 0 nothing
     is generated: the prompts are computed, and with `echo` and `logprobs` scored, in a context with room for one token

@@ -22,6 +22,10 @@ Weights = npt.NDArray[np.float64]
 
 _MASK_64 = 2**64 - 1
 
+# From one choice's seed to the next one's: 2^64 over the golden ratio, so that seeds near each other, which callers
+# like to take, share no choice.
+_CHOICE_STRIDE = 0x9E3779B97F4A7C15
+
 # Below any difference between two logits that is not 0, and no overflow when one is divided by it.
 _LOWEST_TEMPERATURE = 1e-30
 
@@ -58,7 +62,7 @@ class Sampler:
         self._is_greedy = parameters.temperature == 0 or parameters.top_k == 1 or parameters.top_p == 0
         adjusts = bool(parameters.logit_bias) or has_penalties(parameters)
         self._penalties = Penalties(sequence) if adjusts else None
-        self._seed = _mix(parameters.seed + sequence.index)
+        self._seed = _mix(parameters.seed + sequence.index * _CHOICE_STRIDE)
         self._constraint = sequence.constraint
         self._num_top_logprobs = sequence.num_top_logprobs
         self.place = sequence.num_output_tokens

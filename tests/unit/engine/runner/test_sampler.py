@@ -9,7 +9,7 @@ from itertools import accumulate
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -252,11 +252,30 @@ def test_what_is_drawn_depends_on_the_seed_the_choice_and_the_place_alone() -> N
     resumed = sequence_with(parameters(seed=7))
     resumed.tokens += [1] * 20
     assert draws(resumed, 10) == whole[20:], "in the middle as from the beginning"
-    assert draws(sequence_with(parameters(seed=7), index=1), 30) == draws(
-        sequence_with(parameters(seed=8)), 30
-    )
     assert len(set(draws(sequence_with(parameters(seed=8)), 30)) & set(whole)) < 3
     assert draws(sequence_with(parameters(seed=-1)), 1) != whole[:1]
+
+
+@given(seed=st.integers(-(2**63), 2**63 - 200))
+@settings(max_examples=10)
+def test_seeds_near_each_other_share_no_choice(seed: int) -> None:
+    runs = [
+        tuple(drawn[start : start + 3])
+        for near in range(seed, seed + 4)
+        for index in range(6)
+        for drawn in [draws(sequence_with(parameters(seed=near), index=index), 12)]
+        for start in range(10)
+    ]
+    assert len(set(runs)) == len(runs), "not at other places either"
+
+
+def test_no_choice_has_another_one_s_seed_among_many() -> None:
+    seeds = {
+        Sampler(sequence_with(parameters(seed=seed), index=index))._seed
+        for seed in range(-50, 50)
+        for index in range(128)
+    }
+    assert len(seeds) == 100 * 128
 
 
 def test_a_seed_gives_the_same_tokens_on_every_machine() -> None:
@@ -266,9 +285,14 @@ def test_a_seed_gives_the_same_tokens_on_every_machine() -> None:
         for sampler in (
             Sampler(sequence_with(parameters(seed=42))),
             Sampler(sequence_with(parameters(seed=42, top_k=64, top_p=0.95))),
+            Sampler(sequence_with(parameters(seed=42), index=2)),
         )
     ]
-    assert found == [[347, 979, 450, 419, 573, 815], [322, 968, 441, 407, 560, 815]]
+    assert found == [
+        [347, 979, 450, 419, 573, 815],
+        [322, 968, 441, 407, 560, 815],
+        [3, 116, 356, 7, 270, 916],
+    ]
 
 
 def test_of_equals_the_lowest_token_is_the_greedy_one() -> None:
