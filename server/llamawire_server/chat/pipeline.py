@@ -60,6 +60,11 @@ class TextPipeline:
         return self._splitter is None or self._splitter.channel is Channel.CONTENT
 
     @property
+    def is_inside_character(self) -> bool:
+        """Whether the bytes so far end within what may be a character."""
+        return bool(self._decoder.getstate()[0])
+
+    @property
     def has_calls(self) -> bool:
         """Whether any function was called."""
         return self._has_calls

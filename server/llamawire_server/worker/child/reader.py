@@ -17,6 +17,9 @@ from llamawire_server.worker.child.text_logprobs import TextLogprobs
 from llamawire_server.worker.messages import Logprob, TextDelta
 from llamawire_server.worker.token_counts import ChoiceCounts, PromptCounts
 
+# A character has four bytes at most in UTF-8, so that its end is no more tokens away.
+_MOST_TOKENS_TO_WAIT = 3
+
 
 class Pieces(Protocol):
     """The bytes of tokens."""
@@ -42,7 +45,8 @@ class ReasoningBudget:
 class Reader:
     """Follows a sequence's tokens; whatever they are read in, alone or several at once, the same comes of them.
 
-    Where a choice has reasoned for as long as it may, the sequence is made to go on with what ends the reasoning.
+    Where a choice has reasoned for as long as it may, the sequence is made to go on with what ends the reasoning, a
+    few tokens later where that would cut a character.
     """
 
     def __init__(
@@ -62,6 +66,8 @@ class Reader:
         self._budget = budget
         self._logprobs = TextLogprobs(pipeline) if sequence.num_top_logprobs is not None else None
         self._is_ending_reasoning = False
+        self._num_waited_tokens = 0
+        """Tokens beyond the budget, since the reasoning is to end."""
         self._has_answered = False
         self._counts_tokens = counts_tokens
         self._has_told_prompt = False
@@ -166,20 +172,26 @@ class Reader:
         num_left = max(0, self._budget.num_tokens - self.num_reasoning_tokens)
         if not self._pipeline.is_reasoning:
             self._is_ending_reasoning = False
+            self._num_waited_tokens = 0
             # It takes a token at least to begin to reason, which hardly any model does in the middle of its answer.
             self._sequence.num_free_tokens = None if self._has_answered and not num_left else num_left + 1
         elif num_left:
             self._sequence.num_free_tokens = num_left
         elif not self._is_ending_reasoning:
-            self._is_ending_reasoning = True
-            self._sequence.num_free_tokens = None
-            self._sequence.forced_tokens.extend(self._end_tokens(self._budget))
+            end_tokens = self._end_tokens(self._budget)
+            self._is_ending_reasoning = bool(end_tokens)
+            self._num_waited_tokens += not end_tokens
+            self._sequence.num_free_tokens = None if end_tokens else 1
+            self._sequence.forced_tokens.extend(end_tokens)
 
     def _end_tokens(self, budget: ReasoningBudget) -> list[int]:
-        """What ends the reasoning here, as far as it may: what begins a text may begin no call."""
+        """What ends the reasoning here, as far as it may: what begins a text may begin no call. Nothing in the middle
+        of a character, which a constraint lets nothing but its bytes end."""
         constraint = self._sequence.constraint
         if constraint is None:
-            return budget.end_tokens
+            # Bytes that never become one are no reason to go on.
+            may_wait = self._num_waited_tokens < _MOST_TOKENS_TO_WAIT
+            return [] if may_wait and self._pipeline.is_inside_character else budget.end_tokens
         return budget.end_tokens[: constraint.num_allowed(budget.end_tokens)]
 
 

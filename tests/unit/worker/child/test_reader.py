@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence as SequenceOf
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sampling import GREEDY
+from small_vocabulary import vocabulary
 
 from llamawire_server.chat.channels import STYLES
+from llamawire_server.chat.grammar import Grammar
 from llamawire_server.chat.pipeline import TextPipeline
+from llamawire_server.chat.plan import AnswerForm, Planner
 from llamawire_server.chat.tools import Tool
 from llamawire_server.chat.tools.hermes import Hermes
+from llamawire_server.engine.constraint import Constraint
 from llamawire_server.engine.engine import Output
 from llamawire_server.engine.logprobs import TokenLogprobs
+from llamawire_server.engine.runner.grammars import Grammars
 from llamawire_server.engine.sequence import FinishReason, Sequence
 from llamawire_server.worker.child.reader import Reader, ReasoningBudget
 from llamawire_server.worker.messages import Logprob, TextDelta
@@ -23,6 +29,8 @@ END = 256
 CALL = b'<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>'
 TOOLS = [Tool("f", {"type": "object"})]
 FORMAT = Hermes()
+PLANNER = Planner(STYLES["think"], FORMAT, lambda text: None)
+GRAMMARS = Grammars(vocabulary)
 
 
 class Bytes:
@@ -48,8 +56,11 @@ class Choice:
         num_top_logprobs: int | None = None,
         so_far: bytes = b"",
         held: SequenceOf[TokenLogprobs] = (),
+        constraint: Constraint | None = None,
     ) -> None:
-        self.sequence = Sequence(1, 0, [0, *so_far], 1, 1000, GREEDY, num_top_logprobs=num_top_logprobs)
+        self.sequence = Sequence(
+            1, 0, [0, *so_far], 1, 1000, GREEDY, constraint=constraint, num_top_logprobs=num_top_logprobs
+        )
         pipeline = TextPipeline(stops, STYLES[style].splitter(prompt), FORMAT.parser(TOOLS, lambda: "call_1"))
         self.reader = Reader(
             self.sequence,
@@ -70,6 +81,8 @@ class Choice:
             else:
                 del said[: len(tokens)]
             for token in tokens:
+                if self.sequence.constraint is not None:
+                    self.sequence.constraint.accept(token)
                 self.sequence.tokens.append(token)
                 del self.sequence.forced_tokens[:1]
             if self._read(tokens):
@@ -186,6 +199,47 @@ def test_what_the_prompt_has_begun_is_ended_at_once() -> None:
     assert bytes(choice.sequence.forced_tokens) == b"</think>"
     choice.say(b"Yes", end=FinishReason.STOP)
     assert (choice.reasoning, choice.text) == ("", "Yes")
+
+
+def json_behind_reasoning() -> Constraint:
+    """As for a request that wants a JSON object."""
+    lark = PLANNER.plan("", AnswerForm(grammar=Grammar("json_object"))).lark
+    assert lark is not None
+    return GRAMMARS.compile(lark)
+
+
+THOUGHTS = "ab 😀é, and it goes on 🙂"
+
+
+@pytest.mark.parametrize("is_constrained", [False, True])
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize("budget", range(len(THOUGHTS.encode()) + 1))
+def test_a_budget_that_runs_out_inside_a_character_ends_the_reasoning_behind_it(
+    budget: int, at_once: bool, is_constrained: bool
+) -> None:
+    def choice(so_far: bytes = b"") -> Choice:
+        constraint = json_behind_reasoning() if is_constrained else None
+        return Choice(budget=budget, so_far=so_far, constraint=constraint)
+
+    ends = itertools.accumulate((len(char.encode()) for char in THOUGHTS), initial=0)
+    thought = THOUGHTS.encode()[: next(end for end in ends if end >= budget)]
+    alone = choice()
+    alone.say(b"<think>" + thought, at_once=at_once)
+    said = b"<think>" + thought + b"</think>"
+    assert bytes(alone.sequence.tokens[1:]) == said
+    assert (alone.reasoning, alone.text) == (thought.decode(), "")
+    alone.say(b'{"a":1}', end=FinishReason.STOP)
+    assert (alone.reasoning, alone.text) == (thought.decode(), '{"a":1}')
+    for cut in range(len(b"<think>") + budget, len(said)):
+        resumed = choice(said[:cut])
+        resumed.say(said[cut : len(b"<think>") + len(thought)])
+        assert bytes(resumed.sequence.tokens[1:]) == said
+
+
+def test_bytes_that_never_become_a_character_do_not_keep_it_from_ending() -> None:
+    choice = Choice(budget=2)
+    choice.say(b"<think>\xf0\xf0\xf0\xf0\xf0")
+    assert bytes(choice.sequence.tokens[1:]) == b"<think>\xf0\xf0\xf0\xf0\xf0</think>"
 
 
 @given(budget=st.integers(0, 12), at_once=st.booleans(), cut=st.integers(0, 30))
