@@ -6,6 +6,7 @@ import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from llamawire_server.chat.call_margins import CallMargins
 from llamawire_server.chat.channels import Channel, ChannelSplitter
 from llamawire_server.chat.stop import StopMatcher
 from llamawire_server.chat.tools import CallDelta, CallParser
@@ -23,10 +24,11 @@ class Delta:
 class TextPipeline:
     """Bytes of tokens in; text, reasoning and tool calls for the caller out.
 
-    Whole UTF-8 characters, told apart by channel; in the content's, tool calls are told from text; and the text is
-    cut at a stop string, after which nothing comes at all. A token may end inside a character, a marker may span
-    tokens, and so may a stop string; what may still become any of these is held back until it is decided or `flush`
-    says that nothing more comes. Bytes that are no UTF-8 become U+FFFD.
+    Whole UTF-8 characters, told apart by channel; in the content's, tool calls are told from text; the text is cut
+    at a stop string, after which nothing comes at all; and of what is left, white space around calls is left out. So
+    a stop string may be in white space around a call, and none has a call inside. A token may end inside a
+    character, a marker may span tokens, and so may a stop string; what may still become any of these is held back
+    until it is decided or `flush` says that nothing more comes. Bytes that are no UTF-8 become U+FFFD.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class TextPipeline:
         self._parser = parser
         self._has_calls = False
         self._matcher = StopMatcher(stops)
+        self._margins = CallMargins()
 
     @property
     def is_stopped(self) -> bool:
@@ -99,7 +102,9 @@ class TextPipeline:
                 self._sort(channel, text, delta)
         if self._parser is not None:
             self._take(self._parser.flush(), delta)
-        delta.text += self._matcher.flush()
+            delta.text += self._margins.feed(self._matcher.flush()) + self._margins.flush()
+        else:
+            delta.text += self._matcher.flush()
         return delta
 
     def _split(self, text: str, delta: Delta) -> None:
@@ -125,7 +130,13 @@ class TextPipeline:
             if self.is_stopped:
                 return
             if isinstance(part, str):
-                delta.text += self._matcher.feed(part)
-            else:
-                delta.calls.append(part)
-                self._has_calls = True
+                delta.text += self._margins.feed(self._matcher.feed(part))
+                if self.is_stopped:
+                    delta.text += self._margins.flush()
+                continue
+            if part.name:
+                # What the text before the call ends with begins no stop string any more.
+                delta.text += self._margins.feed(self._matcher.flush())
+                self._margins.note_call()
+            delta.calls.append(part)
+            self._has_calls = True

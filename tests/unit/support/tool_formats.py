@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from llamawire_server.chat.call_margins import CallMargins
 from llamawire_server.chat.tools.deepseek import DeepSeek
 from llamawire_server.chat.tools.family import Family
 from llamawire_server.chat.tools.functionary import Functionary, FunctionaryRecipients
@@ -97,8 +98,12 @@ def ids() -> Callable[[], str]:
 
 
 def read(family: Family, pieces: Iterable[str], tools: Sequence[Tool] = TOOLS) -> Answer:
-    """Parse an answer that comes in pieces, and check that the deltas are what clients can put together."""
+    """Parse an answer that comes in pieces, and check that the deltas are what clients can put together.
+
+    White space around calls is left out.
+    """
     parser = family.parser(tools, ids())
+    margins = CallMargins()
     content = ""
     calls: list[list[str]] = []
     for piece_or_end in itertools.chain(pieces, [None]):
@@ -106,12 +111,13 @@ def read(family: Family, pieces: Iterable[str], tools: Sequence[Tool] = TOOLS) -
         for piece in out:
             if isinstance(piece, str):
                 assert piece
-                content += piece
+                content += margins.feed(piece)
                 continue
             assert isinstance(piece, CallDelta)
             if piece.index == len(calls):
                 assert piece.id
                 assert piece.name
+                margins.note_call()
                 calls.append([piece.id, piece.name, piece.arguments])
                 continue
             assert piece.index == len(calls) - 1
@@ -121,6 +127,7 @@ def read(family: Family, pieces: Iterable[str], tools: Sequence[Tool] = TOOLS) -
             calls[-1][2] += piece.arguments
         assert parser.num_calls >= len(calls)
     assert parser.num_calls == len(calls)
+    content += margins.flush()
     called = tuple((call_id, name, text) for call_id, name, text in calls)
     return Answer(content, called, parser.is_open, parser.ends_with_call)
 

@@ -27,7 +27,8 @@ class CallStream:
     back to the mark and lets the marker through as content; so nothing of a call may be sent before it is sure to
     be one, which `begin` says.
 
-    White space around calls is not content, but what stands between two parts of the content is.
+    White space around calls comes as content does, and as soon: there may be a stop string in it. Whoever looks for
+    those leaves it out then.
     """
 
     def __init__(
@@ -45,11 +46,6 @@ class CallStream:
         self._marker_length = 0
         self._is_ended = False
         self._out: list[str | CallDelta] = []
-        self._gap = ""
-        """White space at the end of the content so far."""
-        self._gap_before_calls = 0
-        """How much of it was there before the latest calls."""
-        self._has_content = False
         self._is_behind_call = False
         self._expects_call = False
         self._num_calls = 0
@@ -90,11 +86,7 @@ class CallStream:
     def flush(self) -> list[str | CallDelta]:
         """The rest: nothing more comes."""
         self._is_ended = True
-        out = self._go_on()
-        if self._gap and not self._is_behind_call:
-            out.append(self._gap)
-        self._gap = ""
-        return _joined(out)
+        return self._go_on()
 
     def _go_on(self) -> list[str | CallDelta]:
         next(self._reading, None)
@@ -153,16 +145,11 @@ class CallStream:
             self._mark = None
 
     def _let_through(self, end: int) -> None:
-        text = self._gap + self._text[self._at : end]
+        text = self._text[self._at : end]
         self._at = end
-        body = text.rstrip(WHITE_SPACE)
-        self._gap = text[len(body) :]
-        if body:
-            if self._is_behind_call and not self._has_content:
-                body = body.lstrip(WHITE_SPACE)
-            self._out.append(body)
-            self._has_content = True
-            self._is_behind_call = False
+        if text:
+            self._out.append(text)
+            self._is_behind_call = self._is_behind_call and not text.strip(WHITE_SPACE)
 
     # For `read`: looking at what comes. Nothing is taken where what is looked for does not come.
 
@@ -171,9 +158,15 @@ class CallStream:
         return (yield from self.ahead(""))
 
     def ahead(self, skipped: str) -> Reading[str]:
-        """The next character that is none of `skipped`, without taking any; "" at the end."""
+        """The next character that is none of `skipped`, without taking any; "" at the end.
+
+        Where no call has begun and nothing is marked, what is skipped is content, and is let through at once.
+        """
         offset = 0
         while True:
+            if self._mark is None and not self._num_calls:
+                come = self._text[self._at :]
+                self._let_through(len(self._text) - len(come.lstrip(skipped)))
             while self._at + offset < len(self._text):
                 char = self._text[self._at + offset]
                 if char not in skipped:
@@ -310,9 +303,6 @@ class CallStream:
         self._mark = None
         self._is_open = True
         self._expects_call = False
-        if self._is_behind_call:
-            self._gap = self._gap[: self._gap_before_calls]
-        self._gap_before_calls = len(self._gap)
         self._is_behind_call = True
         self._out.append(CallDelta(self._num_calls, self._next_id(), name))
         self._num_calls += 1

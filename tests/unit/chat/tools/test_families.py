@@ -38,9 +38,9 @@ def test_llama_calls_one_behind_the_other() -> None:
 
 def test_llama_objects_that_are_no_calls_are_content_from_their_first_key_on() -> None:
     parser = FORMATS["llama3"].parser([], lambda: "")
-    assert parser.feed(' {"answer"') == []
+    assert parser.feed(' {"answer"') == [" "], "nothing but content, a call or not"
     assert parser.feed(":") == []
-    assert parser.feed(" 4") == [' {"answer": 4']
+    assert parser.feed(" 4") == ['{"answer": 4']
     assert parser.feed("2}") == ["2}"]
 
 

@@ -170,6 +170,23 @@ def test_a_stop_string_ends_it_in_the_middle_of_what_came() -> None:
     assert (delta.text, bytes(delta.tokens)) == ("one ", b"one two")
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_stop_string_of_white_space_ends_it_before_a_call(at_once: bool) -> None:
+    choice = Choice(stops=["\n"], num_top_logprobs=0)
+    tokens = list(b"Let me look. \n" + CALL)
+    for piece in [tokens] if at_once else [[token] for token in tokens]:
+        choice.sequence.tokens += piece
+        logprobs = [TokenLogprobs(token, -1.0, []) for token in piece]
+        choice.deltas.append(choice.reader.read(Output(choice.sequence, piece, logprobs)))
+        if choice.reader.is_stopped:
+            break
+    assert (choice.text, choice.arguments) == ("Let me look. ", "")
+    assert bytes(token for delta in choice.deltas for token in delta.tokens) == b"Let me look. \n"
+    assert b"".join(found.piece for found in choice.logprobs) == b"Let me look. "
+    assert choice.reader.finish_reason(FinishReason.STOP) == "stop"
+    assert choice.reader.matched_stop == "\n"
+
+
 def test_reasoning_ends_where_its_budget_does() -> None:
     choice = Choice(budget=4)
     choice.say(b"<think>abcd")
@@ -267,10 +284,20 @@ def test_log_probabilities_are_those_of_the_text() -> None:
     assert choice.logprobs[0] == Logprob(-float(ord("S")), b"S", [(-0.5, b"<end>")])
 
 
-@given(cut=st.integers(0, 40), at_once=st.booleans())
-def test_log_probabilities_of_text_that_was_held_back_come_in_another_worker(cut: int, at_once: bool) -> None:
-    said = "<think>é</think>So é ST STO <tool_cal 🦊 STOP more".encode()
-    stops = ["STOP"]
+@pytest.mark.parametrize(
+    ("text", "stops"),
+    [
+        ("<think>é</think>So é ST STO <tool_cal 🦊 STOP more", ["STOP"]),
+        ("<think>é</think>So \n 🦊\n  \nfar \n\n more", ["\n\n"]),
+        (f"<think>é</think>So \n ST{CALL.decode()} \n OP so", ["STOP", "\n\n"]),
+        (f"So \n \n\n{CALL.decode()} more", ["STOP", "\n\n"]),
+    ],
+)
+@given(cut=st.integers(0, 70), at_once=st.booleans())
+def test_log_probabilities_of_text_that_was_held_back_come_in_another_worker(
+    text: str, stops: list[str], cut: int, at_once: bool
+) -> None:
+    said = text.encode()
     alone = Choice(num_top_logprobs=1, stops=stops)
     alone.say(said)
     first = Choice(num_top_logprobs=1, stops=stops)

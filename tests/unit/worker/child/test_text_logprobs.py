@@ -88,6 +88,19 @@ def test_calls_and_their_markers_are_left_out() -> None:
     assert pieces_given([*call, b"\n", b"Go", b" on"], reasoning()) == [b"Go", b" on"]
 
 
+def test_text_that_was_held_back_for_a_stop_string_is_text_before_a_call() -> None:
+    call = [b"<tool_call>", b'{"name": "f", ', b'"arguments": {}', b"}</tool_call>"]
+    assert pieces_given([b"a", b" S", b"TO", *call, b"P", b" on"], reasoning("STOP")) == [
+        b"a",
+        b" S",
+        b"TO",
+        b"P",
+        b" on",
+    ]
+    assert pieces_given([b"a", b" ", b"\n", *call], reasoning("\n\n", "\nS")) == [b"a"]
+    assert pieces_given([b"a", b" ", b"\n", *call], reasoning("\n")) == [b"a", b" "]
+
+
 def test_what_looked_like_a_call_and_is_none_is_text() -> None:
     pieces = [b"a ", b"<tool_", b"call>", b" is", b" a", b" tag"]
     assert pieces_given(pieces, reasoning()) == pieces
