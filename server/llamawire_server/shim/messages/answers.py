@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 
 import msgspec
-from pydantic_core import from_json
 
 from llamawire.v1 import chat_pb2, usage_pb2
+from llamawire_server.shim.cut_arguments import as_object
 from llamawire_server.shim.http.response_types import Json
 
 # Clients send reasoning back only where it is signed, though this signs nothing.
@@ -47,7 +46,7 @@ def message(answer: chat_pb2.ChatCompletion, *, shows_thinking: bool) -> Json:
     if text_of := said.content or said.refusal:
         content.append(text(text_of))
     for call in said.tool_calls:
-        arguments = msgspec.Raw(_whole(call.function.arguments).encode())
+        arguments = msgspec.Raw(as_object(call.function.arguments).encode())
         content.append(tool_use(call.id, call.function.name, arguments))
     return {
         **begun(answer.model, answer.usage),
@@ -87,18 +86,3 @@ def thinking(content: str, signature: str) -> Json:
 def tool_use(call_id: str, name: str, arguments: object) -> Json:
     """A block that uses a tool. arguments: as JSON that is encoded already, or to be encoded."""
     return {"type": "tool_use", "id": call_id, "name": name, "input": arguments}
-
-
-def _whole(arguments: str) -> str:
-    """Arguments as a JSON object: as they are where they are one, else what there is of a cut one."""
-    try:
-        found = from_json(arguments, allow_inf_nan=False, allow_partial=True)
-    except ValueError:
-        return "{}"
-    if not isinstance(found, dict):
-        return "{}"
-    try:
-        from_json(arguments, allow_inf_nan=False)
-    except ValueError:
-        return json.dumps(found, ensure_ascii=False)
-    return arguments

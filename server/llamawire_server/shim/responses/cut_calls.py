@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from pydantic_core import from_json
-
+from llamawire_server.shim.cut_arguments import as_object
 from llamawire_server.shim.responses.item_schema import ResponseFunctionCall
 
 
@@ -16,18 +13,4 @@ def is_cut(call: ResponseFunctionCall) -> bool:
 
 def arguments_of(call: ResponseFunctionCall) -> str:
     """The call's arguments as they are; of a cut call a JSON object of what there is of them."""
-    return _whole(call.arguments) if is_cut(call) else call.arguments
-
-
-def _whole(arguments: str) -> str:
-    try:
-        found = from_json(arguments, allow_inf_nan=False, allow_partial=True)
-    except ValueError:
-        return "{}"
-    if not isinstance(found, dict):
-        return "{}"
-    try:
-        from_json(arguments, allow_inf_nan=False)
-    except ValueError:
-        return json.dumps(found, ensure_ascii=False)
-    return arguments
+    return as_object(call.arguments) if is_cut(call) else call.arguments
