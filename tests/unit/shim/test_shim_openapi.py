@@ -97,6 +97,7 @@ async def test_retry_headers_are_described_where_they_are_sent(description):
     for status, answer in responses.items():
         assert "x-request-id" in answer["headers"]
         assert ("retry-after" in answer["headers"]) == (status in ("429", "503"))
+        assert ("x-should-retry" in answer["headers"]) == (status in ("500", "504"))
 
 
 async def test_what_is_served_is_what_is_described(http, service, script, chat_body):
@@ -148,7 +149,7 @@ async def test_every_condition_has_its_row(http, service, chat_body, condition):
         "code": row.openai_code,
     }
     assert ("retry-after" in response.headers) == (row.http_status in (429, 503))
-    assert ("x-should-retry" in response.headers) == (row.http_status == 500)
+    assert ("x-should-retry" in response.headers) == (row.http_status in (500, 504))
 
 
 async def test_events_of_several_types_are_described(description):

@@ -1,4 +1,4 @@
-"""OpenAI's SDK comes back by itself where it was told to, and gets its answer then."""
+"""OpenAI's SDK comes back by itself where it was told to, and gets its answer then; elsewhere it does not."""
 
 from __future__ import annotations
 
@@ -81,3 +81,14 @@ async def test_as_often_as_it_may(serve, busy):
             await sdk.chat.completions.create(**ASKED)
     assert caught.value.response.headers["retry-after-ms"] == "1"
     assert len(busy.requests) == 2
+
+
+@pytest.mark.parametrize("condition", [Condition.ENGINE, Condition.DEADLINE])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_not_where_it_would_fail_again(running, service, condition, stream):
+    failure = ServiceError(condition, "REASON", "it failed")
+    service.answer, service.steps = failure, [failure]
+    async with openai.AsyncOpenAI(base_url=f"{running.url}/v1", api_key="none") as sdk:
+        with pytest.raises(openai.InternalServerError):
+            await sdk.chat.completions.create(**ASKED, stream=stream)
+    assert len(service.requests) == 1

@@ -17,8 +17,9 @@ from llamawire_server.errors import Condition, FieldViolation, ServiceError, eng
 from llamawire_server.shim.http.dialect import dialect_of
 from llamawire_server.shim.http.disconnect import CallerGoneError
 
-# Conditions that the same request will meet again: OpenAI's clients repeat every 5xx unless told not to.
-_LASTING = (Condition.ENGINE,)
+# Conditions that the same request will meet again, after as much work: OpenAI's and Anthropic's clients repeat every
+# 5xx unless told not to.
+_LASTING = (Condition.ENGINE, Condition.DEADLINE)
 
 # Reasons that OpenAI has a code of its own for, beside those of the error table.
 _CODES = {

@@ -33,7 +33,7 @@ _REQUEST_ID = {"description": "Names the call in logs.", "schema": {"type": "str
 _RETRY_AFTER = {"description": "Seconds to wait before trying again.", "schema": {"type": "integer"}}
 _RETRY_AFTER_MS = {"description": "The same in milliseconds.", "schema": {"type": "integer"}}
 _SHOULD_RETRY = {
-    "description": "Keeps OpenAI's clients from repeating what would fail again.",
+    "description": "Keeps OpenAI's and Anthropic's clients from repeating what would fail again.",
     "schema": {"type": "string", "enum": ["false"]},
 }
 
@@ -168,4 +168,4 @@ def _error_answers(statuses: Iterable[int], error: type[BaseModel]) -> dict[int 
 def _headers(status: int) -> dict[str, Any]:
     if status in (429, 503):
         return {"retry-after": _RETRY_AFTER, "retry-after-ms": _RETRY_AFTER_MS}
-    return {"x-should-retry": _SHOULD_RETRY} if status == 500 else {}
+    return {"x-should-retry": _SHOULD_RETRY} if status in (500, 504) else {}

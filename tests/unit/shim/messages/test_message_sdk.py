@@ -125,8 +125,12 @@ async def test_an_error_in_a_stream(sdk, service, script):
             pass
 
 
-async def test_what_would_fail_again_is_not_repeated(sdk, service):
-    service.answer = engine_fault("it broke")
-    with pytest.raises(anthropic.InternalServerError):
-        await sdk.with_options(max_retries=2).messages.create(**HI)
+@pytest.mark.parametrize("condition", [Condition.ENGINE, Condition.DEADLINE])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_what_would_fail_again_is_not_repeated(running, service, condition, stream):
+    failure = ServiceError(condition, "REASON", "it failed")
+    service.answer, service.steps = failure, [failure]
+    async with anthropic.AsyncAnthropic(base_url=running.url, api_key="none") as sdk:
+        with pytest.raises(anthropic.InternalServerError):
+            await sdk.messages.create(**HI, stream=stream)
     assert len(service.calls) == 1
