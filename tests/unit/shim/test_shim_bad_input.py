@@ -78,7 +78,11 @@ BAD_FIELDS = [
     ("stream", {"stream": "yes"}),
     ("stream", {"stream": 1}),
     ("stream_options.include_usages", {"stream_options": {"include_usages": True}}),
-    ("stream_options.continuous_usage_stats", {"stream_options": {"continuous_usage_stats": True}}),
+    ("stream_options", {"stream_options": {"include_usage": True}}),
+    (
+        "stream_options.continuous_usage_stats",
+        {"stream": True, "stream_options": {"continuous_usage_stats": True}},
+    ),
     ("stop", {"stop": 7}),
     ("stop[1]", {"stop": ["a", 7]}),
     ("stop_token_ids[0]", {"stop_token_ids": [2**31]}),

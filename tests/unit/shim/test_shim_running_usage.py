@@ -77,6 +77,35 @@ async def test_it_is_asked_for_where_the_caller_asks(
         assert not service.requests[-1].HasField("continuous_usage")
 
 
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [("/v1/chat/completions", CHAT), ("/v1/completions", COMPLETION)],
+    ids=["chat", "completion"],
+)
+@pytest.mark.parametrize("stream", [{}, {"stream": None}, {"stream": False}])
+@pytest.mark.parametrize("options", [{}, {"include_usage": True}, {"continuous_usage_stats": True}])
+async def test_what_is_no_stream_has_no_options(
+    http: httpx.AsyncClient,
+    service: Any,
+    path: str,
+    asked: dict[str, Any],
+    stream: dict[str, Any],
+    options: dict[str, Any],
+) -> None:
+    refused = await http.post(path, json={**asked, **stream, "stream_options": options})
+    assert refused.status_code == 400
+    error = refused.json()["error"]
+    assert error["param"] == "stream_options"
+    assert error["message"] == "stream_options: is only allowed where stream is true"
+    assert service.requests == []
+
+
+async def test_null_is_no_options(http: httpx.AsyncClient, service: Any, script: Any) -> None:
+    service.answer = script.completion()
+    answered = await http.post("/v1/chat/completions", json=CHAT | {"stream_options": None})
+    assert answered.status_code == 200
+
+
 async def test_who_did_not_ask_gets_null_whatever_a_service_sends(
     http: httpx.AsyncClient, service: Any, script: Any
 ) -> None:
@@ -127,9 +156,8 @@ async def test_each_chunk_of_a_completion_has_it(serve: Any) -> None:
         httpx.AsyncClient(base_url=running.url, trust_env=False, timeout=10) as http,
     ):
         sent = data_of((await http.post("/v1/completions", json=COMPLETION | OPTIONS)).text)
-        refused = await http.post(
-            "/v1/completions", json=COMPLETION | {"stream_options": {"continuous_usage_stats": True}}
-        )
+        alone = {"stream": True, "stream_options": {"continuous_usage_stats": True}}
+        refused = await http.post("/v1/completions", json=COMPLETION | alone)
     for one in sent:
         completion_schema.CompletionChunk.model_validate(one)
     assert generated(sent) == [1, 2, 2]

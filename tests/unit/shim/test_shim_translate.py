@@ -252,6 +252,7 @@ def test_an_explicit_zero_is_not_absent():
 def test_what_has_no_effect_is_accepted():
     assert (
         translate(
+            stream=True,
             stream_options={"include_usage": True, "include_obfuscation": False},
             prompt_cache_key="k",
             prompt_cache_retention="24h",

@@ -287,6 +287,7 @@ class ChatCompletionRequest(SamplingFields, OwnFields):
     stream: bool | None = None
     """Whether to send the answer as it is generated, as server-sent events."""
     stream_options: StreamOptions | None = None
+    """Only with `stream`."""
 
     max_completion_tokens: Int32 | None = None
     """The most tokens a choice may have."""

@@ -65,14 +65,19 @@ def to_chat_request(request: openai.ChatCompletionRequest) -> chat_pb2.ChatCompl
     carry_own_fields(request, message)
     if request.prediction is not None:
         message.prediction.content = plain_text(request.prediction.content)
-    if wants_continuous_usage(request.stream_options):
+    if wants_continuous_usage(request.stream, request.stream_options):
         message.continuous_usage = True
     return message
 
 
-def wants_continuous_usage(options: openai.StreamOptions | None) -> bool:
-    """Whether every chunk is to have the usage. Raises ServiceError (INVALID) where the last one is to have none."""
-    if options is None or not options.continuous_usage_stats:
+def wants_continuous_usage(stream: bool | None, options: openai.StreamOptions | None) -> bool:
+    """Whether every chunk is to have the usage. Raises ServiceError (INVALID) where there are to be no chunks, which
+    OpenAI refuses, too, or the last one is to have none."""
+    if options is None:
+        return False
+    if not stream:
+        raise invalid_field("stream_options", "is only allowed where stream is true")
+    if not options.continuous_usage_stats:
         return False
     if not options.include_usage:
         raise invalid_field("stream_options.continuous_usage_stats", "needs include_usage")

@@ -57,6 +57,7 @@ class CompletionRequest(SamplingFields):
     stream: bool | None = None
     """Whether to send the choices as they are generated, as server-sent events."""
     stream_options: StreamOptions | None = None
+    """Only with `stream`."""
 
     max_tokens: Int32 | None = None
     """The most tokens a choice may have; 0: none, as for scoring with `echo` and `logprobs`. Default: the model's."""

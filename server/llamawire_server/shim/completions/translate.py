@@ -39,7 +39,7 @@ def to_completion_request(request: CompletionRequest) -> completion_pb2.Completi
         message.response_format.CopyFrom(to_response_format(request.response_format))
     if request.prediction is not None:
         message.prediction.content = plain_text(request.prediction.content)
-    if wants_continuous_usage(request.stream_options):
+    if wants_continuous_usage(request.stream, request.stream_options):
         message.continuous_usage = True
     return message
 
