@@ -19,6 +19,10 @@ _TYPES = {
     Condition.ENGINE: "api_error",
 }
 
+# What Anthropic's clients look for in the refusal of a `thread`, a conversation that the server is to keep: they send
+# the conversation whole then. Their tool loop asks for a thread by itself.
+_NO_THREADS = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+
 
 class AnthropicDialect:
     """Errors with a type and the request's id, which is in the header that Anthropic's clients look for, too."""
@@ -27,7 +31,10 @@ class AnthropicDialect:
 
     def error(self, error: ServiceError, request_id: str) -> Json:
         """The body of the answer to a call that failed, and the last event of a stream that did."""
-        return _body(_TYPES[error.condition], _message(error), request_id)
+        body = _body(_TYPES[error.condition], _message(error), request_id)
+        if any(violation.field == "thread" for violation in error.violations):
+            body["error"]["details"] = _NO_THREADS
+        return body
 
     def http_error(self, status: int, message: str, request_id: str) -> Json:
         """The body of the answer to what is no call."""

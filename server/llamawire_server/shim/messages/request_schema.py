@@ -158,6 +158,32 @@ class MessageMetadata(RequestModel):
     """Names the end user. Accepted; has no effect."""
 
 
+class MessageKeepAll(RequestModel):
+    """All that was reasoned stays in the prompt."""
+
+    type: Annotated[Literal["all"], supported("all")]
+
+
+KeptThinking = Annotated[
+    Annotated[Literal["all"], supported("all"), Tag("|string")] | Annotated[MessageKeepAll, Tag("|object")],
+    Discriminator(tag_of_json_type),
+]
+
+
+class MessageClearThinking(RequestModel):
+    """What is to be left out of what was reasoned: nothing. It has no effect therefore."""
+
+    type: Annotated[Literal["clear_thinking_20251015"], supported("clear_thinking_20251015")]
+    keep: KeptThinking
+    """Absent, it would be the last turn alone."""
+
+
+class MessageContextManagement(RequestModel):
+    """What is to be left out of a long conversation. Only what leaves out nothing is taken."""
+
+    edits: List[MessageClearThinking] | None = None
+
+
 class CountRequest(OwnFields):
     """Asks how long the prompt of a request would be."""
 
@@ -178,6 +204,13 @@ class CountRequest(OwnFields):
     """Accepted without effect: prompts are cached by their tokens."""
     speed: Literal["standard", "fast"] | None = None
     """Accepted without effect: there is one speed."""
+    billing_policy: dict[str, Any] | None = None
+    """Accepted without effect: nothing is billed."""
+    context_management: MessageContextManagement | None = None
+    compaction: NotSupported = None
+    """Not supported: anything but null is refused."""
+    mcp_servers: NotSupported = None
+    """Not supported: anything but null is refused."""
 
 
 class MessageRequest(CountRequest, BasicSamplingFields):
@@ -201,3 +234,9 @@ class MessageRequest(CountRequest, BasicSamplingFields):
     """Not supported: anything but null is refused."""
     diagnostics: NotSupported = None
     """Not supported: anything but null is refused."""
+    fallbacks: Annotated[Literal["default"], supported("default")] | None = None
+    """Accepted without effect: no model has others to fall back on."""
+    fallback_credit_token: NotSupported = None
+    """Not supported: anything but null is refused."""
+    thread: NotSupported = None
+    """Not supported: anything but null is refused, so that Anthropic's clients send whole conversations instead."""

@@ -90,6 +90,14 @@ class MessageTokenCount(ResponseModel):
     input_tokens: int
 
 
+class MessageErrorFacts(ResponseModel):
+    """What clients can tell from an error beside its type."""
+
+    error_code: Literal["thread_unsupported_request"]
+    unsupported: list[Literal["thread"]]
+    """The fields to leave out."""
+
+
 class MessageErrorDetail(ResponseModel):
     """What went wrong."""
 
@@ -106,6 +114,8 @@ class MessageErrorDetail(ResponseModel):
     ]
     message: str
     """For people. Never decide on it."""
+    details: MessageErrorFacts | None = None
+    """Only where a `thread` was refused."""
 
 
 class MessageError(ResponseModel):

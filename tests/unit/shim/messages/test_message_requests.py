@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
-from anthropic.types import MessageCountTokensParams
-from anthropic.types.message_create_params import (
-    MessageCreateParamsNonStreaming,
-    MessageCreateParamsStreaming,
-)
+from anthropic.types import MessageCountTokensParams, message_create_params
+from anthropic.types.beta import MessageCountTokensParams as BetaMessageCountTokensParams
+from anthropic.types.beta import message_create_params as beta_message_create_params
 
 from llamawire.v1 import chat_pb2
 from llamawire_server.errors import Condition, ServiceError
@@ -295,12 +293,74 @@ def test_a_bad_field_is_called_by_its_own_name(name: str, sent: str) -> None:
 
 def test_every_field_that_the_sdk_knows_is_decided_upon() -> None:
     """A new one fails here until somebody honours it, or refuses it."""
-    in_header = {"user_profile_id", "workspace_id"}
-    known = set(get_type_hints(MessageCreateParamsStreaming)) | set(
-        get_type_hints(MessageCreateParamsNonStreaming)
-    )
-    assert known - in_header <= set(MessageRequest.model_fields)
-    assert set(get_type_hints(MessageCountTokensParams)) - in_header <= set(CountRequest.model_fields)
+    in_header = {"user_profile_id", "workspace_id", "betas"}
+    for params in (message_create_params, beta_message_create_params):
+        for kind in (params.MessageCreateParamsStreaming, params.MessageCreateParamsNonStreaming):
+            assert set(get_type_hints(kind)) - in_header <= set(MessageRequest.model_fields)
+    for counted in (MessageCountTokensParams, BetaMessageCountTokensParams):
+        assert set(get_type_hints(counted)) - in_header <= set(CountRequest.model_fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"fallbacks": "default"},
+        {"billing_policy": {"type": "billing_policy", "bill_to": "self"}},
+        {"context_management": {}},
+        {"context_management": {"edits": []}},
+        {"context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}},
+        {"context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": {"type": "all"}}]}},
+        dict.fromkeys(
+            [
+                "thread",
+                "compaction",
+                "mcp_servers",
+                "fallbacks",
+                "fallback_credit_token",
+                "context_management",
+            ]
+        ),
+    ],
+    ids=str,
+)
+def test_what_changes_nothing_is_taken(fields: dict[str, Any]) -> None:
+    assert translate(**fields) == translate()
+
+
+CLEARING = {"type": "clear_thinking_20251015"}
+TURNS = {"type": "thinking_turns", "value": 1}
+
+
+@pytest.mark.parametrize(
+    ("fields", "place"),
+    [
+        ({"thread": {"type": "create"}}, "thread"),
+        ({"thread": {"type": "continue", "previous_message_id": "msg_1"}}, "thread"),
+        ({"compaction": {"type": "summarize"}}, "compaction"),
+        ({"mcp_servers": [{"type": "url", "name": "a", "url": "https://a"}]}, "mcp_servers"),
+        ({"fallbacks": [{"model": "b"}]}, "fallbacks"),
+        ({"fallbacks": "other"}, "fallbacks"),
+        ({"fallback_credit_token": "t"}, "fallback_credit_token"),
+        (
+            {"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}},
+            "context_management.edits[0].type",
+        ),
+        ({"context_management": {"edits": [CLEARING]}}, "context_management.edits[0].keep"),
+        (
+            {"context_management": {"edits": [{**CLEARING, "keep": TURNS}]}},
+            "context_management.edits[0].keep.type",
+        ),
+        (
+            {"context_management": {"edits": [{**CLEARING, "keep": "some"}]}},
+            "context_management.edits[0].keep",
+        ),
+    ],
+    ids=str,
+)
+def test_what_would_change_the_answer_is_refused(fields: dict[str, Any], place: str) -> None:
+    with pytest.raises(ServiceError) as caught:
+        asked(**fields)
+    assert caught.value.violations[0].field == place
 
 
 def test_every_field_is_in_the_docs() -> None:
