@@ -21,6 +21,7 @@ from llamawire.response_stream import OpenCall
 from llamawire.stream import ChatStream
 from llamawire.text_completion import TextCompletion
 from llamawire.text_stream import TextStream
+from llamawire.tokenize_request import TextOrParts, tokenize_request
 from llamawire.v1 import (
     chat_pb2,
     chat_pb2_grpc,
@@ -252,17 +253,17 @@ class Tokenizer:
     def tokenize(
         self,
         model: str,
-        text: str,
+        text: TextOrParts,
         *,
         add_special: bool | None = None,
         parse_special: bool | None = None,
         unparse_special: bool | None = None,
         **call: Unpack[CallOptions],
     ) -> tokenizer_pb2.TokenizeResponse:
-        """The tokens of a text, and the bytes of each."""
-        message = tokenizer_pb2.TokenizeRequest(
-            model=model,
-            text=text,
+        """The tokens of a text, or of texts and tokens that follow each other, and the bytes of each."""
+        message = tokenize_request(
+            model,
+            text,
             add_special=add_special,
             parse_special=parse_special,
             unparse_special=unparse_special,

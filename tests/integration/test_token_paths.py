@@ -69,6 +69,27 @@ def test_there_and_back_over_http(http: httpx.Client) -> None:
     assert any(isinstance(token["piece"], list) for token in pieces), "the fox is several tokens"
 
 
+def test_texts_and_tokens_that_follow_each_other(server: RunningServer, http: httpx.Client) -> None:
+    """Each text by itself, and each token with the bytes that it stands for."""
+    grey, fox = ("Gr", " 🦊<|im_end|>")
+    first, last = (post(http, "/tokenize", model="smollm2", content=text)["tokens"] for text in (grey, fox))
+    mixed = {"model": "smollm2", "content": [grey, *first[-1:], last[0], fox]}
+    expected = [*first, *first[-1:], last[0], *last]
+    assert post(http, "/tokenize", **mixed)["tokens"] == expected
+    pieces = post(http, "/tokenize", **mixed, with_pieces=True)["tokens"]
+    assert [token["id"] for token in pieces] == expected
+    named = {}
+    for text in (grey, fox):
+        whole = post(http, "/tokenize", model="smollm2", content=text, with_pieces=True)["tokens"]
+        named |= {token["id"]: token["piece"] for token in whole}
+    assert [token["piece"] for token in pieces] == [named[token] for token in expected]
+    with Client(server.grpc_address, retries=0) as client:
+        parts = [grey, [*first[-1:], last[0]], fox]
+        assert client.tokenizer.tokenize("smollm2", parts, parse_special=True).tokens == expected
+    refused = http.post("/tokenize", json={"model": "smollm2", "content": ["a", 1, 10**9]})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "content[2]")
+
+
 def test_names_of_control_tokens_may_be_text(http: httpx.Client) -> None:
     as_tokens = post(http, "/tokenize", model="smollm2", content="<|im_end|>")["tokens"]
     as_text = post(http, "/tokenize", model="smollm2", content="<|im_end|>", parse_special=False)["tokens"]

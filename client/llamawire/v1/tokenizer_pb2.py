@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from llamawire.v1 import chat_pb2 as llamawire_dot_v1_dot_chat__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cllamawire/v1/tokenizer.proto\x12\x0cllamawire.v1\x1a\x17llamawire/v1/chat.proto\"\xb8\x01\n\x0fTokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x18\n\x0b\x61\x64\x64_special\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x1a\n\rparse_special\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12\x1c\n\x0funparse_special\x18\x05 \x01(\x08H\x02\x88\x01\x01\x42\x0e\n\x0c_add_specialB\x10\n\x0e_parse_specialB\x12\n\x10_unparse_special\"2\n\x10TokenizeResponse\x12\x0e\n\x06tokens\x18\x01 \x03(\x05\x12\x0e\n\x06pieces\x18\x02 \x03(\x0c\"d\n\x11\x44\x65tokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06tokens\x18\x02 \x03(\x05\x12\x1c\n\x0funparse_special\x18\x03 \x01(\x08H\x00\x88\x01\x01\x42\x12\n\x10_unparse_special\"\"\n\x12\x44\x65tokenizeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"N\n\x16\x43ountChatTokensRequest\x12\x34\n\x07request\x18\x01 \x01(\x0b\x32#.llamawire.v1.ChatCompletionRequest\"H\n\x17\x43ountChatTokensResponse\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x16\n\x0e\x63ontext_length\x18\x02 \x01(\r\"P\n\x18\x41pplyChatTemplateRequest\x12\x34\n\x07request\x18\x01 \x01(\x0b\x32#.llamawire.v1.ChatCompletionRequest\";\n\x19\x41pplyChatTemplateResponse\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x0e\n\x06tokens\x18\x02 \x03(\x05\x32\xf4\x02\n\x10TokenizerService\x12I\n\x08Tokenize\x12\x1d.llamawire.v1.TokenizeRequest\x1a\x1e.llamawire.v1.TokenizeResponse\x12O\n\nDetokenize\x12\x1f.llamawire.v1.DetokenizeRequest\x1a .llamawire.v1.DetokenizeResponse\x12^\n\x0f\x43ountChatTokens\x12$.llamawire.v1.CountChatTokensRequest\x1a%.llamawire.v1.CountChatTokensResponse\x12\x64\n\x11\x41pplyChatTemplate\x12&.llamawire.v1.ApplyChatTemplateRequest\x1a\'.llamawire.v1.ApplyChatTemplateResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cllamawire/v1/tokenizer.proto\x12\x0cllamawire.v1\x1a\x17llamawire/v1/chat.proto\"\xe2\x02\n\x0fTokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x18\n\x0b\x61\x64\x64_special\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x1a\n\rparse_special\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12\x1c\n\x0funparse_special\x18\x05 \x01(\x08H\x02\x88\x01\x01\x12\x31\n\x05parts\x18\x06 \x03(\x0b\x32\".llamawire.v1.TokenizeRequest.Part\x1au\n\x04Part\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12;\n\x06tokens\x18\x02 \x01(\x0b\x32).llamawire.v1.TokenizeRequest.Part.TokensH\x00\x1a\x18\n\x06Tokens\x12\x0e\n\x06tokens\x18\x01 \x03(\x05\x42\x06\n\x04partB\x0e\n\x0c_add_specialB\x10\n\x0e_parse_specialB\x12\n\x10_unparse_special\"2\n\x10TokenizeResponse\x12\x0e\n\x06tokens\x18\x01 \x03(\x05\x12\x0e\n\x06pieces\x18\x02 \x03(\x0c\"d\n\x11\x44\x65tokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06tokens\x18\x02 \x03(\x05\x12\x1c\n\x0funparse_special\x18\x03 \x01(\x08H\x00\x88\x01\x01\x42\x12\n\x10_unparse_special\"\"\n\x12\x44\x65tokenizeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"N\n\x16\x43ountChatTokensRequest\x12\x34\n\x07request\x18\x01 \x01(\x0b\x32#.llamawire.v1.ChatCompletionRequest\"H\n\x17\x43ountChatTokensResponse\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x16\n\x0e\x63ontext_length\x18\x02 \x01(\r\"P\n\x18\x41pplyChatTemplateRequest\x12\x34\n\x07request\x18\x01 \x01(\x0b\x32#.llamawire.v1.ChatCompletionRequest\";\n\x19\x41pplyChatTemplateResponse\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x0e\n\x06tokens\x18\x02 \x03(\x05\x32\xf4\x02\n\x10TokenizerService\x12I\n\x08Tokenize\x12\x1d.llamawire.v1.TokenizeRequest\x1a\x1e.llamawire.v1.TokenizeResponse\x12O\n\nDetokenize\x12\x1f.llamawire.v1.DetokenizeRequest\x1a .llamawire.v1.DetokenizeResponse\x12^\n\x0f\x43ountChatTokens\x12$.llamawire.v1.CountChatTokensRequest\x1a%.llamawire.v1.CountChatTokensResponse\x12\x64\n\x11\x41pplyChatTemplate\x12&.llamawire.v1.ApplyChatTemplateRequest\x1a\'.llamawire.v1.ApplyChatTemplateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,21 +33,25 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'llamawire.v1.tokenizer_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TOKENIZEREQUEST']._serialized_start=72
-  _globals['_TOKENIZEREQUEST']._serialized_end=256
-  _globals['_TOKENIZERESPONSE']._serialized_start=258
-  _globals['_TOKENIZERESPONSE']._serialized_end=308
-  _globals['_DETOKENIZEREQUEST']._serialized_start=310
-  _globals['_DETOKENIZEREQUEST']._serialized_end=410
-  _globals['_DETOKENIZERESPONSE']._serialized_start=412
-  _globals['_DETOKENIZERESPONSE']._serialized_end=446
-  _globals['_COUNTCHATTOKENSREQUEST']._serialized_start=448
-  _globals['_COUNTCHATTOKENSREQUEST']._serialized_end=526
-  _globals['_COUNTCHATTOKENSRESPONSE']._serialized_start=528
-  _globals['_COUNTCHATTOKENSRESPONSE']._serialized_end=600
-  _globals['_APPLYCHATTEMPLATEREQUEST']._serialized_start=602
-  _globals['_APPLYCHATTEMPLATEREQUEST']._serialized_end=682
-  _globals['_APPLYCHATTEMPLATERESPONSE']._serialized_start=684
-  _globals['_APPLYCHATTEMPLATERESPONSE']._serialized_end=743
-  _globals['_TOKENIZERSERVICE']._serialized_start=746
-  _globals['_TOKENIZERSERVICE']._serialized_end=1118
+  _globals['_TOKENIZEREQUEST']._serialized_end=426
+  _globals['_TOKENIZEREQUEST_PART']._serialized_start=255
+  _globals['_TOKENIZEREQUEST_PART']._serialized_end=372
+  _globals['_TOKENIZEREQUEST_PART_TOKENS']._serialized_start=340
+  _globals['_TOKENIZEREQUEST_PART_TOKENS']._serialized_end=364
+  _globals['_TOKENIZERESPONSE']._serialized_start=428
+  _globals['_TOKENIZERESPONSE']._serialized_end=478
+  _globals['_DETOKENIZEREQUEST']._serialized_start=480
+  _globals['_DETOKENIZEREQUEST']._serialized_end=580
+  _globals['_DETOKENIZERESPONSE']._serialized_start=582
+  _globals['_DETOKENIZERESPONSE']._serialized_end=616
+  _globals['_COUNTCHATTOKENSREQUEST']._serialized_start=618
+  _globals['_COUNTCHATTOKENSREQUEST']._serialized_end=696
+  _globals['_COUNTCHATTOKENSRESPONSE']._serialized_start=698
+  _globals['_COUNTCHATTOKENSRESPONSE']._serialized_end=770
+  _globals['_APPLYCHATTEMPLATEREQUEST']._serialized_start=772
+  _globals['_APPLYCHATTEMPLATEREQUEST']._serialized_end=852
+  _globals['_APPLYCHATTEMPLATERESPONSE']._serialized_start=854
+  _globals['_APPLYCHATTEMPLATERESPONSE']._serialized_end=913
+  _globals['_TOKENIZERSERVICE']._serialized_start=916
+  _globals['_TOKENIZERSERVICE']._serialized_end=1288
 # @@protoc_insertion_point(module_scope)

@@ -19,11 +19,54 @@ class TokenizeRequest(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class Part(google.protobuf.message.Message):
+        """Part is a stretch of text, or tokens."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        @typing.final
+        class Tokens(google.protobuf.message.Message):
+            """Tokens are tokens as they are: nothing is added to them."""
+
+            DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+            TOKENS_FIELD_NUMBER: builtins.int
+            @property
+            def tokens(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+                """At most 1,048,576 in all parts together, each in [0, vocabulary size)."""
+
+            def __init__(
+                self,
+                *,
+                tokens: collections.abc.Iterable[builtins.int] | None = ...,
+            ) -> None: ...
+            def ClearField(self, field_name: typing.Literal["tokens", b"tokens"]) -> None: ...
+
+        TEXT_FIELD_NUMBER: builtins.int
+        TOKENS_FIELD_NUMBER: builtins.int
+        text: builtins.str
+        """The text, tokenized by itself. At most 1 MiB in all parts together."""
+        @property
+        def tokens(self) -> global___TokenizeRequest.Part.Tokens:
+            """The tokens."""
+
+        def __init__(
+            self,
+            *,
+            text: builtins.str = ...,
+            tokens: global___TokenizeRequest.Part.Tokens | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["part", b"part", "text", b"text", "tokens", b"tokens"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["part", b"part", "text", b"text", "tokens", b"tokens"]) -> None: ...
+        def WhichOneof(self, oneof_group: typing.Literal["part", b"part"]) -> typing.Literal["text", "tokens"] | None: ...
+
     MODEL_FIELD_NUMBER: builtins.int
     TEXT_FIELD_NUMBER: builtins.int
     ADD_SPECIAL_FIELD_NUMBER: builtins.int
     PARSE_SPECIAL_FIELD_NUMBER: builtins.int
     UNPARSE_SPECIAL_FIELD_NUMBER: builtins.int
+    PARTS_FIELD_NUMBER: builtins.int
     model: builtins.str
     """The model's name. Required."""
     text: builtins.str
@@ -34,6 +77,12 @@ class TokenizeRequest(google.protobuf.message.Message):
     """Whether names of control tokens in the text, such as "<|im_start|>", become those tokens. Default false."""
     unparse_special: builtins.bool
     """Whether the pieces of control tokens are their names. Default false: they are empty."""
+    @property
+    def parts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TokenizeRequest.Part]:
+        """Text and tokens that follow each other, in the place of `text`: at most 4,096. `add_special` adds what the model
+        wants to the first one alone, if it is text.
+        """
+
     def __init__(
         self,
         *,
@@ -42,9 +91,10 @@ class TokenizeRequest(google.protobuf.message.Message):
         add_special: builtins.bool | None = ...,
         parse_special: builtins.bool | None = ...,
         unparse_special: builtins.bool | None = ...,
+        parts: collections.abc.Iterable[global___TokenizeRequest.Part] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_add_special", b"_add_special", "_parse_special", b"_parse_special", "_unparse_special", b"_unparse_special", "add_special", b"add_special", "parse_special", b"parse_special", "unparse_special", b"unparse_special"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_add_special", b"_add_special", "_parse_special", b"_parse_special", "_unparse_special", b"_unparse_special", "add_special", b"add_special", "model", b"model", "parse_special", b"parse_special", "text", b"text", "unparse_special", b"unparse_special"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_add_special", b"_add_special", "_parse_special", b"_parse_special", "_unparse_special", b"_unparse_special", "add_special", b"add_special", "model", b"model", "parse_special", b"parse_special", "parts", b"parts", "text", b"text", "unparse_special", b"unparse_special"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_add_special", b"_add_special"]) -> typing.Literal["add_special"] | None: ...
     @typing.overload

@@ -154,12 +154,17 @@ class LocalService:
     ) -> tokenizer_pb2.TokenizeResponse:
         validation.check_tokenize(request)
         async with self._leased(request.model, call) as (lease, clock):
+            validation.check_tokenize(request, lease.worker.facts.vocabulary_size)
             message = Tokenize(
                 lease.worker.next_request_id(),
                 request.text,
                 add_special=request.add_special if request.HasField("add_special") else True,
                 parse_special=request.parse_special,
                 unparse_special=request.unparse_special,
+                parts=[
+                    part.text if part.WhichOneof("part") == "text" else list(part.tokens.tokens)
+                    for part in request.parts
+                ],
             )
             answer = await lease.worker.ask(message, Tokens, clock.remaining_seconds())
         return tokenizer_pb2.TokenizeResponse(tokens=answer.tokens, pieces=answer.pieces)

@@ -26,6 +26,7 @@ MAX_LOGIT_BIAS = 1024
 MAX_TEMPLATE_VARIABLES_BYTES = 64 * 1024
 MAX_TEXT_BYTES = 1024 * 1024
 MAX_TOKENS = 1024 * 1024
+MAX_TOKENIZE_PARTS = 4096
 MAX_EMBEDDING_INPUTS = 2048
 MAX_STOP_BYTES = 1024
 MAX_NAME_BYTES = 256
@@ -120,13 +121,10 @@ def check_watch(request: model_pb2.WatchModelsRequest) -> None:
         raise invalid(violations)
 
 
-def check_tokenize(request: tokenizer_pb2.TokenizeRequest) -> None:
-    """Raise ServiceError for a request that no model could answer."""
-    violations = list(model_violations(request.model))
-    if len(request.text.encode("utf-8", "replace")) > MAX_TEXT_BYTES:
-        violations.append(FieldViolation("text", f"is longer than {MAX_TEXT_BYTES} bytes; send it in pieces"))
-    if violations:
-        raise invalid(violations)
+def check_tokenize(request: tokenizer_pb2.TokenizeRequest, vocabulary_size: int | None = None) -> None:
+    """Raise ServiceError for a bad request; with the size of the vocabulary, for tokens outside it too."""
+    limit = vocabulary_size if vocabulary_size is not None else 2**31
+    raise_invalid(chain(model_violations(request.model), _tokenize_violations(request, limit)))
 
 
 def check_detokenize(request: tokenizer_pb2.DetokenizeRequest, vocabulary_size: int | None = None) -> None:
@@ -139,6 +137,29 @@ def check_detokenize(request: tokenizer_pb2.DetokenizeRequest, vocabulary_size: 
 
 def _some(violations: Violations) -> list[FieldViolation]:
     return list(islice(violations, MAX_VIOLATIONS))
+
+
+def _tokenize_violations(request: tokenizer_pb2.TokenizeRequest, vocabulary_size: int) -> Violations:
+    if len(request.parts) > MAX_TOKENIZE_PARTS:
+        yield _too_many("parts", len(request.parts), MAX_TOKENIZE_PARTS)
+        return
+    if request.parts and request.text:
+        yield FieldViolation("parts", "stands in the place of text")
+    texts = [request.text, *(part.text for part in request.parts)]
+    if sum(len(text.encode("utf-8", "replace")) for text in texts) > MAX_TEXT_BYTES:
+        name = "parts" if request.parts else "text"
+        yield FieldViolation(name, f"is longer than {MAX_TEXT_BYTES} bytes; send it in pieces")
+    num_tokens = sum(len(part.tokens.tokens) for part in request.parts)
+    if num_tokens > MAX_TOKENS:
+        yield FieldViolation("parts", f"has {num_tokens} tokens together; at most {MAX_TOKENS} are allowed")
+        return
+    for index, part in enumerate(request.parts):
+        kind = part.WhichOneof("part")
+        if kind is None:
+            yield FieldViolation(f"parts[{index}]", "must have a text or tokens")
+        elif kind == "tokens":
+            name = f"parts[{index}].tokens"
+            yield from token_violations(name, part.tokens.tokens, vocabulary_size, MAX_TOKENS)
 
 
 def _chat_violations(request: chat_pb2.ChatCompletionRequest) -> Violations:

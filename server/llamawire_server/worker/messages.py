@@ -124,6 +124,9 @@ class Tokenize(msgspec.Struct, frozen=True, tag=True):
     unparse_special: bool = False
     """Whether the pieces of control tokens are their names."""
 
+    parts: list[str | list[int]] = []
+    """Texts and tokens that follow each other, in the place of `text`."""
+
 
 class Detokenize(msgspec.Struct, frozen=True, tag=True):
     """Turn tokens into text; answered by `Text`."""

@@ -342,6 +342,23 @@ async def test_asyncio_models(server, aio_client):
     assert (await aio_client.models.get("a")).name == "a"
 
 
+PART = tokenizer_pb2.TokenizeRequest.Part
+
+
+async def test_tokens_of_texts_and_tokens(server, client, aio_client):
+    for _ in range(2):
+        server.answers(tokenizer_pb2.TokenizeResponse(tokens=[1]))
+
+    client.tokenizer.tokenize("m", ["a", [5, 6], "b"], unparse_special=True)
+    await aio_client.tokenizer.tokenize("m", ("a", (5, 6), "b"), unparse_special=True)
+
+    parts = [PART(text="a"), PART(tokens=PART.Tokens(tokens=[5, 6])), PART(text="b")]
+    asked = tokenizer_pb2.TokenizeRequest(model="m", parts=parts, unparse_special=True)
+    assert [call.request for call in server.received] == [asked, asked]
+    with pytest.raises(TypeError):
+        client.tokenizer.tokenize("m", [5, 6])
+
+
 async def test_asyncio_tokenizer(server, aio_client):
     server.answers(tokenizer_pb2.TokenizeResponse(tokens=[1, 2]))
     server.answers(tokenizer_pb2.DetokenizeResponse(text="ab"))

@@ -124,6 +124,14 @@ async def test_the_tokenizer(service: LocalService, worker: Any) -> None:
     await service.tokenize(tokenizer_pb2.TokenizeRequest(model="a", text="ab", unparse_special=True), CALL)
     assert worker.requests[-1].unparse_special
 
+    part = tokenizer_pb2.TokenizeRequest.Part
+    mixed = [part(text="ab"), part(tokens=part.Tokens(tokens=[7, 99])), part(text="")]
+    await service.tokenize(tokenizer_pb2.TokenizeRequest(model="a", parts=mixed), CALL)
+    assert worker.requests[-1].parts == ["ab", [7, 99], ""]
+    mixed[1].tokens.tokens.append(100)
+    error = await refused(service.tokenize(tokenizer_pb2.TokenizeRequest(model="a", parts=mixed), CALL))
+    assert [violation.field for violation in error.violations] == ["parts[1].tokens[2]"]
+
     worker.steps = [[Text(1, "ab")]]
     answer = await service.detokenize(tokenizer_pb2.DetokenizeRequest(model="a", tokens=[99]), CALL)
     assert answer.text == "ab"

@@ -311,6 +311,41 @@ def test_tokens_to_turn_into_text_are_in_the_vocabulary() -> None:
     validation.check_detokenize(tokenizer_pb2.DetokenizeRequest(model="m"), 100)
 
 
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    ("parts", "bad"),
+    [
+        ([{"text": "a"}, {"tokens": {"tokens": [0, 99]}}, {"tokens": {}}, {"text": ""}], []),
+        ([{"text": "a"}, {"tokens": {"tokens": [0, 100]}}], ["parts[1].tokens[1]"]),
+        ([{}], ["parts[0]"]),
+        ([{"text": "é" * (MIB // 2)}], []),
+        ([{"text": "x" * MIB}, {"text": "x"}], ["parts"]),
+        ([{"tokens": {"tokens": [0] * MIB}}], []),
+        ([{"tokens": {"tokens": [0] * MIB}}, {"tokens": {"tokens": [-1]}}], ["parts"]),
+        ([{}] * 4097, ["parts"]),
+    ],
+    ids=["good", "no token", "empty", "long", "too long", "many", "too many", "too many parts"],
+)
+def test_parts_to_turn_into_tokens(parts: list[dict[str, Any]], bad: list[str]) -> None:
+    request = tokenizer_pb2.TokenizeRequest(
+        model="m", parts=[tokenizer_pb2.TokenizeRequest.Part(**part) for part in parts]
+    )
+    found = []
+    try:
+        validation.check_tokenize(request, 100)
+    except ServiceError as error:
+        found = [violation.field for violation in error.violations]
+    assert found == bad
+
+
+def test_parts_stand_in_the_place_of_a_text() -> None:
+    parts = [tokenizer_pb2.TokenizeRequest.Part(text="a")]
+    with pytest.raises(ServiceError, match="in the place of text"):
+        validation.check_tokenize(tokenizer_pb2.TokenizeRequest(model="m", text="a", parts=parts))
+
+
 @pytest.mark.parametrize(
     "check",
     [

@@ -42,6 +42,76 @@ async def test_tokenize(http, service, options, add_special, parse_special):
     ]
 
 
+def parts(*given: str | list[int]) -> list[tokenizer_pb2.TokenizeRequest.Part]:
+    part = tokenizer_pb2.TokenizeRequest.Part
+    return [part(text=one) if isinstance(one, str) else part(tokens=part.Tokens(tokens=one)) for one in given]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (["a"], parts("a")),
+        (["a", "", "b"], parts("a", "", "b")),
+        ([5], parts([5])),
+        ([5, 6, "a", 7, "b", "c"], parts([5, 6], "a", [7], "b", "c")),
+        ([0] * 20_000, parts([0] * 20_000)),
+        ([""] * 4096, parts(*[""] * 4096)),
+    ],
+    ids=["text", "texts", "token", "mixed", "many tokens", "many texts"],
+)
+@pytest.mark.parametrize("with_pieces", [False, True])
+async def test_tokenize_texts_and_tokens(http, service, content, expected, with_pieces):
+    service.prepared = tokenizer_pb2.TokenizeResponse(tokens=[5, 8], pieces=[b"a", b"b"])
+
+    body = {"model": "m", "content": content, "add_special": True, "with_pieces": with_pieces}
+    response = await http.post("/tokenize", json=body)
+
+    whole = [{"id": 5, "piece": "a"}, {"id": 8, "piece": "b"}]
+    assert response.json() == {"tokens": whole if with_pieces else [5, 8]}
+    assert service.requests == [
+        tokenizer_pb2.TokenizeRequest(
+            model="m", parts=expected, add_special=True, parse_special=True, unparse_special=True
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "answer"),
+    [
+        ("/tokenize", {}, {"tokens": []}),
+        ("/tokenize", {"content": None, "add_special": True, "with_pieces": True}, {"tokens": []}),
+        ("/tokenize", {"content": []}, {"tokens": []}),
+        ("/detokenize", {}, {"content": ""}),
+        ("/detokenize", {"tokens": []}, {"content": ""}),
+    ],
+)
+async def test_nothing_comes_to_nothing(http, service, path, body, answer):
+    response = await http.post(path, json=body)
+
+    assert (response.status_code, response.json()) == (200, answer)
+    assert service.requests == [], "not even a model is needed"
+
+
+@pytest.mark.parametrize(
+    ("field", "param"),
+    [
+        ("parts", "content"),
+        ("parts[0].tokens[1]", "content[1]"),
+        ("parts[1].text", "content[2]"),
+        ("parts[2].tokens", "content[3]"),
+        ("parts[2].tokens[0]", "content[3]"),
+        ("parts[3]", "content[4]"),
+    ],
+)
+async def test_a_part_that_the_service_refuses_is_called_by_its_place(http, service, field, param):
+    service.prepared = invalid_field(field, "is wrong")
+
+    response = await http.post("/tokenize", json={"model": "m", "content": [5, 6, "a", 7, "b"]})
+
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == param
+
+
 async def test_tokenize_with_pieces(http, service):
     pieces = ["Grü".encode(), b"\xc3", b"\x9f", b""]
     service.prepared = tokenizer_pb2.TokenizeResponse(tokens=[7, 8, 9, 10], pieces=pieces)
@@ -137,12 +207,19 @@ async def test_the_model_is_required_where_it_can_t_be_told(http, service, path,
 @pytest.mark.parametrize(
     ("path", "body", "param"),
     [
-        ("/tokenize", {}, "content"),
         ("/tokenize", {"content": 7}, "content"),
+        ("/tokenize", {"content": {}}, "content"),
+        ("/tokenize", {"content": ["a", [7]]}, "content[1]"),
+        ("/tokenize", {"content": ["a", None]}, "content[1]"),
+        ("/tokenize", {"content": [7, True]}, "content[1]"),
+        ("/tokenize", {"content": [7.5]}, "content[0]"),
+        ("/tokenize", {"content": [2**31]}, "content[0]"),
+        ("/tokenize", {"content": [""] * 4097}, "content"),
+        ("/tokenize", {"content": ["", 1] * 2049}, "content"),
         ("/tokenize", {"content": "a", "model": 7}, "model"),
         ("/tokenize", {"content": "a", "add_special": 1}, "add_special"),
         ("/tokenize", {"content": "a", "text": "a"}, "text"),
-        ("/detokenize", {}, "tokens"),
+        ("/detokenize", {"tokens": 1}, "tokens"),
         ("/detokenize", {"tokens": [1, "2"]}, "tokens[1]"),
         ("/detokenize", {"tokens": [2**31]}, "tokens[0]"),
         ("/apply-template", {}, "messages"),

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from llamawire.v1 import chat_pb2, model_pb2, tokenizer_pb2
 from llamawire_server.errors import invalid_field
 from llamawire_server.service.interface import Call
-from llamawire_server.shim.chat.field_names import renaming
+from llamawire_server.shim.chat.field_names import renaming as chat_renaming
 from llamawire_server.shim.chat.request_body import read_chat_request
 from llamawire_server.shim.chat.translate import to_chat_request
 from llamawire_server.shim.http import body
@@ -26,6 +26,7 @@ from llamawire_server.shim.tokens.schema import (
     TokenizeAnswer,
     TokenizeRequest,
 )
+from llamawire_server.shim.tokens.translate import renaming, to_tokenize_request
 
 # Larger answers are written in a thread: a million tokens take long enough for everybody to notice.
 _MANY_TOKENS = 16_384
@@ -39,17 +40,12 @@ class Endpoint:
 
     async def tokenize(self, request: Request) -> Response:
         """Turns text into tokens."""
-        asked = await self.handling.understand(request, self._read_tokenize)
-        request.state.rename = _text_as_content
+        asked, message = await self.handling.understand(request, self._read_tokenize)
+        if not asked.content and not isinstance(asked.content, str):
+            return json_response({"tokens": []})
+        request.state.rename = renaming(message)
         call = call_of(request)
-        # llama-server's defaults are the other way round than those of the gRPC side.
-        message = tokenizer_pb2.TokenizeRequest(
-            model=asked.model or await self._only_model(request, call),
-            text=asked.content,
-            add_special=bool(asked.add_special),
-            parse_special=asked.parse_special is not False,
-            unparse_special=True,
-        )
+        message.model = asked.model or await self._only_model(request, call)
         answer = await self.handling.run(request, self.handling.service.tokenize(message, call))
         if len(answer.tokens) > _MANY_TOKENS:
             return await asyncio.to_thread(_tokens, answer, bool(asked.with_pieces))
@@ -58,6 +54,8 @@ class Endpoint:
     async def detokenize(self, request: Request) -> Response:
         """Turns tokens into text."""
         asked = await self.handling.understand(request, self._read_detokenize)
+        if not asked.tokens:
+            return json_response({"content": ""})
         call = call_of(request)
         message = tokenizer_pb2.DetokenizeRequest(
             model=asked.model or await self._only_model(request, call),
@@ -70,15 +68,16 @@ class Endpoint:
     async def apply_template(self, request: Request) -> Response:
         """Shows the prompt that a conversation becomes."""
         asked, chat = await self.handling.understand(request, self._read_conversation)
-        request.state.rename = renaming(asked)
+        request.state.rename = chat_renaming(asked)
         call = call_of(request)
         chat.model = asked.model or await self._only_model(request, call)
         message = tokenizer_pb2.ApplyChatTemplateRequest(request=chat)
         answer = await self.handling.run(request, self.handling.service.apply_chat_template(message, call))
         return json_response({"prompt": answer.prompt})
 
-    def _read_tokenize(self, data: bytes) -> TokenizeRequest:
-        return body.validate(body.parse(data), TokenizeRequest, self.handling.settings.allow_unknown_fields)
+    def _read_tokenize(self, data: bytes) -> tuple[TokenizeRequest, tokenizer_pb2.TokenizeRequest]:
+        asked = body.validate(body.parse(data), TokenizeRequest, self.handling.settings.allow_unknown_fields)
+        return asked, to_tokenize_request(asked)
 
     def _read_detokenize(self, data: bytes) -> DetokenizeRequest:
         return body.validate(body.parse(data), DetokenizeRequest, self.handling.settings.allow_unknown_fields)
@@ -134,7 +133,3 @@ def _piece(piece: bytes) -> str | list[int]:
         return piece.decode()
     except UnicodeDecodeError:
         return list(piece)
-
-
-def _text_as_content(name: str) -> str:
-    return "content" if name == "text" else name

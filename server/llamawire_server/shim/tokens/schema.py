@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Discriminator, Tag
 
 from llamawire_server.shim.chat.request_schema import ChatCompletionRequest
-from llamawire_server.shim.http.request_types import Int32, List, RequestModel
+from llamawire_server.shim.http.request_types import Int32, List, RequestModel, tag_of_json_type
 from llamawire_server.shim.http.response_types import ResponseModel
 
 
@@ -21,13 +21,30 @@ def _absent_if_null(value: object) -> object:
 ModelName = Annotated[str, BeforeValidator(_absent_if_null)]
 
 
+def _tag_of_entry(value: object) -> str | None:
+    """Tells a text from a token."""
+    if isinstance(value, str):
+        return "|string"
+    return "|token" if isinstance(value, int | float) else None
+
+
+Entry = Annotated[
+    Annotated[str, Tag("|string")] | Annotated[Int32, Tag("|token")], Discriminator(_tag_of_entry)
+]
+Mixed = Annotated[
+    Annotated[str, Tag("|string")] | Annotated[List[Entry], Tag("|array")], Discriminator(tag_of_json_type)
+]
+
+
 class TokenizeRequest(RequestModel):
     """Text to turn into tokens."""
 
-    content: str
-    """The text. At most 1 MiB."""
+    content: Mixed | None = None
+    """The text, at most 1 MiB; or texts and tokens that follow each other, at most 4,096 texts and runs of tokens.
+    Absent: there are no tokens."""
     add_special: bool | None = None
-    """Whether to add what the model wants around a text, such as a begin-of-sequence token. Default false."""
+    """Whether to add what the model wants around a text, such as a begin-of-sequence token; in an array, around the
+    first entry alone, if it is a text. Default false."""
     parse_special: bool | None = None
     """Whether names of control tokens in the text become those tokens. Default true."""
     with_pieces: bool | None = None
@@ -39,8 +56,8 @@ class TokenizeRequest(RequestModel):
 class DetokenizeRequest(RequestModel):
     """Tokens to turn into text."""
 
-    tokens: List[Int32]
-    """The tokens; control tokens are written out as their names."""
+    tokens: List[Int32] | None = None
+    """The tokens; control tokens are written out as their names. Absent: there is no text."""
     model: ModelName = ""
     """The model's name. May be left out where exactly one model is loaded. llamawire's own."""
 

@@ -250,9 +250,7 @@ class Desk:
         if isinstance(request, Embed):
             return self._embeddings.start(request)
         if isinstance(request, Tokenize):
-            tokens = self._vocabulary.tokenize(
-                request.text, add_special=request.add_special, parse_special=request.parse_special
-            )
+            tokens = self._tokenize(request)
             piece = self._vocabulary.named_piece if request.unparse_special else self._vocabulary.piece
             return [Tokens(request.request_id, tokens, [piece(token) for token in tokens])]
         if isinstance(request, Detokenize):
@@ -263,6 +261,19 @@ class Desk:
             return [RenderedPrompt(request.request_id, text, self._prompts.tokenize(text))]
         count = len(self._prompts.build(request.prompt, request.arrived_at))
         return [TokenCount(request.request_id, count, self._context_length)]
+
+    def _tokenize(self, request: Tokenize) -> list[int]:
+        """A text's tokens, or those of its parts one after the other."""
+        tokens: list[int] = []
+        for number, part in enumerate(request.parts or [request.text]):
+            if isinstance(part, str):
+                # As llama.cpp's own server has it: a text in the middle begins nothing.
+                add_special = request.add_special and number == 0
+                part = self._vocabulary.tokenize(
+                    part, add_special=add_special, parse_special=request.parse_special
+                )
+            tokens += part
+        return tokens
 
     def _send(self, message: msgspec.Struct) -> bool:
         """False where the message was left out, as others wait before it."""

@@ -98,3 +98,24 @@ def test_a_prompt_that_is_far_too_long_is_not_shown(ask: Ask) -> None:
 def test_pieces_of_control_tokens(ask: Ask, unparse_special: bool, piece: bytes) -> None:
     request = Tokenize(7, "a$", add_special=False, parse_special=True, unparse_special=unparse_special)
     assert ask(request) == [Tokens(7, [ord("a"), END], [b"a", piece])]
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        (["a"], "^a"),
+        (["a$", [*b"b"], "", "c"], "^a$bc"),
+        ([[*b"a"], "b"], "ab"),
+        ([[*b"ab"]], "ab"),
+        (["", [*b"a"]], "^a"),
+    ],
+)
+def test_of_several_parts_only_a_text_that_comes_first_begins_as_the_model_wants(
+    ask: Ask, parts: list[str | list[int]], expected: str
+) -> None:
+    tokens = [END if byte == ord("$") else byte for byte in expected.encode()]
+    asked = Tokenize(7, "", add_special=True, parse_special=True, unparse_special=True, parts=parts)
+    (answer,) = ask(asked)
+    assert isinstance(answer, Tokens)
+    assert answer.tokens == tokens
+    assert answer.pieces == [b"<end>" if token == END else bytes([token]) for token in tokens]
