@@ -304,13 +304,19 @@ class Tokenizer:
         base: chat_pb2.ChatCompletionRequest | None = None,
         /,
         *,
+        add_generation_prompt: bool | None = None,
         timeout_seconds: float | None = None,
         call_metadata: Metadata | None = None,
         request_id: str | None = None,
         **options: Unpack[ChatOptions],
     ) -> tokenizer_pb2.ApplyChatTemplateResponse:
-        """The prompt that a chat request would become, as text and as tokens."""
-        message = tokenizer_pb2.ApplyChatTemplateRequest(request=request(base, **options))
+        """The prompt that a chat request would become, as text and as tokens.
+
+        add_generation_prompt: whether it ends where the assistant is to speak. None means that it does.
+        """
+        message = tokenizer_pb2.ApplyChatTemplateRequest(
+            request=request(base, **options), add_generation_prompt=add_generation_prompt
+        )
         attempts = self._defaults.begin(
             timeout_seconds, call_metadata, request_id, waits_for_model=waits_for_model(message.request)
         )

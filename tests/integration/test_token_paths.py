@@ -57,6 +57,10 @@ def test_a_conversation_that_makes_no_sense(server: RunningServer) -> None:
 def test_there_and_back_over_http(http: httpx.Client) -> None:
     prompt = post(http, "/apply-template", model="smollm2", messages=MESSAGES)["prompt"]
     assert prompt == PROMPT
+    closed = post(http, "/apply-template", model="smollm2", messages=MESSAGES, add_generation_prompt=False)[
+        "prompt"
+    ]
+    assert closed + "<|im_start|>assistant\n" == prompt
     tokens = post(http, "/tokenize", model="smollm2", content=prompt)["tokens"]
     assert post(http, "/detokenize", model="smollm2", tokens=tokens) == {"content": prompt}
     pieces = post(http, "/tokenize", model="smollm2", content=prompt, with_pieces=True)["tokens"]

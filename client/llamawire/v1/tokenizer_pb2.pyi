@@ -228,6 +228,11 @@ class ApplyChatTemplateRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     REQUEST_FIELD_NUMBER: builtins.int
+    ADD_GENERATION_PROMPT_FIELD_NUMBER: builtins.int
+    add_generation_prompt: builtins.bool
+    """Whether the prompt ends where the assistant is to speak, as that of an answer does. Default true; false: it ends
+    with the last message.
+    """
     @property
     def request(self) -> llamawire.v1.chat_pb2.ChatCompletionRequest:
         """The request, as it would be sent to ChatService. Only what shapes the prompt is looked at."""
@@ -236,9 +241,11 @@ class ApplyChatTemplateRequest(google.protobuf.message.Message):
         self,
         *,
         request: llamawire.v1.chat_pb2.ChatCompletionRequest | None = ...,
+        add_generation_prompt: builtins.bool | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["request", b"request"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["request", b"request"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_add_generation_prompt", b"_add_generation_prompt", "add_generation_prompt", b"add_generation_prompt", "request", b"request"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_add_generation_prompt", b"_add_generation_prompt", "add_generation_prompt", b"add_generation_prompt", "request", b"request"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_add_generation_prompt", b"_add_generation_prompt"]) -> typing.Literal["add_generation_prompt"] | None: ...
 
 global___ApplyChatTemplateRequest = ApplyChatTemplateRequest
 

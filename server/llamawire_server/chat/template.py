@@ -47,8 +47,10 @@ class ChatTemplate:
         tools: Sequence[Mapping[str, Any]] | None = None,
         variables: Mapping[str, Any] | None = None,
         now: float | None = None,
+        add_generation_prompt: bool = True,
     ) -> str:
-        """The prompt that ends where the assistant is to speak.
+        """The prompt, which ends where the assistant is to speak, or, without `add_generation_prompt`, with the last
+        message.
 
         messages: `role`, `content`, and what else the template may know. variables: more of the caller's. now: in
         seconds since 1970, for templates that write a date; given, the same conversation gives the same prompt.
@@ -62,7 +64,7 @@ class ChatTemplate:
                     "strftime_now": (datetime.now() if now is None else datetime.fromtimestamp(now)).strftime,
                     "messages": messages,
                     "tools": tools or None,
-                    "add_generation_prompt": True,
+                    "add_generation_prompt": add_generation_prompt,
                 }
             )
         except TemplateError:

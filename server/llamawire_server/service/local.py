@@ -199,7 +199,12 @@ class LocalService:
         validation.check_prompt(request.request)
         wait = _waits_for_model(request.request)
         async with self._leased(request.request.model, call, wait=wait) as (lease, clock):
-            message = RenderPrompt(lease.worker.next_request_id(), time.time(), build_prompt(request.request))
+            message = RenderPrompt(
+                lease.worker.next_request_id(),
+                time.time(),
+                build_prompt(request.request),
+                request.add_generation_prompt if request.HasField("add_generation_prompt") else True,
+            )
             answer = await lease.worker.ask(message, RenderedPrompt, clock.remaining_seconds())
         return tokenizer_pb2.ApplyChatTemplateResponse(prompt=answer.text, tokens=answer.tokens)
 

@@ -152,6 +152,8 @@ class RenderPrompt(msgspec.Struct, frozen=True, tag=True):
     arrived_at: float
     """As that of `Generate`."""
     prompt: ChatPrompt
+    add_generation_prompt: bool = True
+    """Whether it ends where the assistant is to speak."""
 
 
 Request = Generate | Cancel | Tokenize | Detokenize | CountTokens | RenderPrompt | Embed

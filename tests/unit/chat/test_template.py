@@ -41,6 +41,7 @@ def test_special_tokens_tools_and_the_callers_variables_are_there() -> None:
 def test_variables_can_not_take_the_conversations_place() -> None:
     template = ChatTemplate("{{ messages[0].content }}{{ add_generation_prompt }}")
     assert template.render(HELLO, variables={"messages": [], "add_generation_prompt": False}) == "helloTrue"
+    assert template.render(HELLO, add_generation_prompt=False) == "helloFalse"
 
 
 def test_no_tools_are_no_tools() -> None:

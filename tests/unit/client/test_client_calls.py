@@ -359,6 +359,17 @@ async def test_tokens_of_texts_and_tokens(server, client, aio_client):
         client.tokenizer.tokenize("m", [5, 6])
 
 
+async def test_a_prompt_that_ends_with_the_last_message(server, client, aio_client):
+    for _ in range(2):
+        server.answers(tokenizer_pb2.ApplyChatTemplateResponse(prompt="hello"))
+
+    client.tokenizer.apply_chat_template(**SAY_HELLO, add_generation_prompt=False)
+    await aio_client.tokenizer.apply_chat_template(**SAY_HELLO, add_generation_prompt=False)
+
+    asked = tokenizer_pb2.ApplyChatTemplateRequest(request=request(**SAY_HELLO), add_generation_prompt=False)
+    assert [call.request for call in server.received] == [asked, asked]
+
+
 async def test_asyncio_tokenizer(server, aio_client):
     server.answers(tokenizer_pb2.TokenizeResponse(tokens=[1, 2]))
     server.answers(tokenizer_pb2.DetokenizeResponse(text="ab"))

@@ -147,3 +147,7 @@ async def test_the_tokenizer(service: LocalService, worker: Any) -> None:
     assert (shown.prompt, list(shown.tokens)) == ("<s>x", [1, 5])
     assert isinstance(worker.requests[-1], RenderPrompt)
     assert worker.requests[-1].prompt.messages == [{"role": "user", "content": "x"}]
+    assert worker.requests[-1].add_generation_prompt
+    closed = tokenizer_pb2.ApplyChatTemplateRequest(request=chat(), add_generation_prompt=False)
+    await service.apply_chat_template(closed, CALL)
+    assert not worker.requests[-1].add_generation_prompt

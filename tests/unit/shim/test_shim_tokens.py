@@ -166,6 +166,19 @@ async def test_apply_template(http, service):
     assert request.request.chat_template_kwargs["x"] is True
 
 
+@pytest.mark.parametrize(("given", "expected"), [({}, None), (None, None), (True, True), (False, False)])
+async def test_apply_template_up_to_where_the_assistant_speaks(http, service, given, expected):
+    service.prepared = tokenizer_pb2.ApplyChatTemplateResponse(prompt="Hi")
+    fields = {} if given == {} else {"add_generation_prompt": given}
+
+    response = await http.post("/apply-template", json={"model": "m", "messages": MESSAGES, **fields})
+
+    assert response.json() == {"prompt": "Hi"}
+    (request,) = service.requests
+    told = request.add_generation_prompt if request.HasField("add_generation_prompt") else None
+    assert told is expected
+
+
 BODIES = {
     "/tokenize": {"content": "ab"},
     "/detokenize": {"tokens": [7]},
@@ -223,6 +236,7 @@ async def test_the_model_is_required_where_it_can_t_be_told(http, service, path,
         ("/detokenize", {"tokens": [1, "2"]}, "tokens[1]"),
         ("/detokenize", {"tokens": [2**31]}, "tokens[0]"),
         ("/apply-template", {}, "messages"),
+        ("/apply-template", {"messages": MESSAGES, "add_generation_prompt": 1}, "add_generation_prompt"),
         ("/apply-template", {"messages": [{"role": "bard"}]}, "messages[0].role"),
         ("/apply-template", {"messages": [1] * 20_000}, "messages"),
     ],

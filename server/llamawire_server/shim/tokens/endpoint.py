@@ -71,7 +71,9 @@ class Endpoint:
         request.state.rename = chat_renaming(asked)
         call = call_of(request)
         chat.model = asked.model or await self._only_model(request, call)
-        message = tokenizer_pb2.ApplyChatTemplateRequest(request=chat)
+        message = tokenizer_pb2.ApplyChatTemplateRequest(
+            request=chat, add_generation_prompt=asked.add_generation_prompt
+        )
         answer = await self.handling.run(request, self.handling.service.apply_chat_template(message, call))
         return json_response({"prompt": answer.prompt})
 

@@ -67,6 +67,8 @@ class ApplyTemplateRequest(ChatCompletionRequest):
 
     model: ModelName = ""
     """The model's name. May be left out where exactly one model is loaded."""
+    add_generation_prompt: bool | None = None
+    """Whether the prompt ends where the assistant is to speak, and not with the last message. Default true."""
 
 
 class TokenPiece(ResponseModel):

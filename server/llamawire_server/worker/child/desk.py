@@ -257,7 +257,9 @@ class Desk:
             text = self._vocabulary.detokenize(request.tokens, unparse_special=request.unparse_special)
             return [Text(request.request_id, text)]
         if isinstance(request, RenderPrompt):
-            text = self._prompts.render(request.prompt, request.arrived_at)
+            text = self._prompts.render(
+                request.prompt, request.arrived_at, add_generation_prompt=request.add_generation_prompt
+            )
             return [RenderedPrompt(request.request_id, text, self._prompts.tokenize(text))]
         count = len(self._prompts.build(request.prompt, request.arrived_at))
         return [TokenCount(request.request_id, count, self._context_length)]

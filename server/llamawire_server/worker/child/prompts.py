@@ -131,8 +131,9 @@ class PromptBuilder:
         rest = self.tokenize(prompt.suffix, "suffix", add_special=False, parse_special=False)
         return [*begin, before, *self._given(prompt, False), after, *rest, gap]
 
-    def render(self, prompt: ChatPrompt, now: float) -> str:
+    def render(self, prompt: ChatPrompt, now: float, *, add_generation_prompt: bool = True) -> str:
         """The conversation as the model is to read it. now: what the template takes for it, in seconds since 1970.
+        add_generation_prompt: whether it ends where the assistant is to speak.
 
         Raises RequestError where the template does not take the conversation, and where it has more messages than the
         context has tokens.
@@ -150,7 +151,13 @@ class PromptBuilder:
         if self._format is not None:
             messages, tools = self._format.prepare(messages, tools)
         try:
-            return self._template.render(messages, tools=tools, variables=prompt.variables, now=now)
+            return self._template.render(
+                messages,
+                tools=tools,
+                variables=prompt.variables,
+                now=now,
+                add_generation_prompt=add_generation_prompt,
+            )
         except TemplateError as error:
             raise RequestError("INVALID", "CHAT_TEMPLATE_REFUSED", str(error), "messages") from error
 

@@ -50,7 +50,9 @@ def ask() -> Iterator[Ask]:
     ours, theirs = socket.socketpair()
     kinds: Any = (Request, Report)
     vocabulary: Any = BytesWithEnd()
-    template = ChatTemplate("{% for message in messages %}{{ message.content }}${% endfor %}")
+    template = ChatTemplate(
+        "{% for message in messages %}{{ message.content }}${% endfor %}{{ '' if add_generation_prompt else '.' }}"
+    )
     desk = Desk(
         vocabulary,
         PromptBuilder(vocabulary, template, CONTEXT_LENGTH),
@@ -82,6 +84,12 @@ def test_a_prompt_is_shown_as_text_and_as_the_tokens_that_are_computed(ask: Ask)
         RenderedPrompt(7, "a$b$", [ord("^"), ord("a"), END, ord("b"), END])
     ]
     assert ask(CountTokens(8, 0.0, prompt("a", "b"))) == [TokenCount(8, 5, CONTEXT_LENGTH)]
+
+
+def test_a_prompt_is_shown_as_far_as_it_is_asked_for(ask: Ask) -> None:
+    (shown,) = ask(RenderPrompt(7, 0.0, prompt("a"), add_generation_prompt=False))
+    assert isinstance(shown, RenderedPrompt)
+    assert shown.text == "a$."
 
 
 def test_a_prompt_that_begins_as_the_model_wants_gets_nothing_in_front(ask: Ask) -> None:
