@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from llamawire_server.chat.channels.lark import ANY, escape
+from llamawire_server.chat.channels.lark import ANY, escape, one_of
 from llamawire_server.chat.schema.document import Found, moved
+from llamawire_server.chat.schema.validity import kinds_of_value
 from llamawire_server.chat.tools.argument_tags import ArgumentTags
 from llamawire_server.chat.tools.lark import LarkWriter
-from llamawire_server.chat.tools.parameters import ASSERTIONS, Parameters, kinds_of_value
+from llamawire_server.chat.tools.parameters import ASSERTIONS, Parameters
 from llamawire_server.chat.tools.text_expressions import KEYWORDS, expressions
 from llamawire_server.chat.tools.tool_format import ParametersError, Tool
 
@@ -90,6 +91,10 @@ class _ToolRules:
                 rule = self._argument(f"argument_{self._number}_{len(parts)}", name, found)
                 parts.append(rule if name in required else f"{rule}?")
         if others is not False:
+            # One that is listed has its own schema, and comes once.
+            known = [name for name in (*listed, *required) if "\n" not in name]
+            terms = [_OTHER_NAME, *([f"~/{one_of(known)}/"] if known else [])]
+            self._lark.rule(f"OTHER_NAME_{self._number}", " & ".join(terms))
             rule = self._argument(
                 f"other_{self._number}", None, Found(others, place / "additionalProperties")
             )
@@ -101,7 +106,7 @@ class _ToolRules:
         tags = self._tags
         behind = (tags.name_end, tags.between, tags.value_begin, tags.margin)
         if name is None:
-            head = f"{self._sequence(tags.name_begin)} {_OTHER_NAME} {self._sequence(*behind)}"
+            head = f"{self._sequence(tags.name_begin)} OTHER_NAME_{self._number} {self._sequence(*behind)}"
         elif not name or name != name.strip() or any(char in name for char in '<>"\n'):
             raise self._error("a parameter of such a name can't be written in this model's calls", found)
         else:
@@ -124,7 +129,11 @@ class _ToolRules:
     def _body(self, rule: str, alternative: _Alternative) -> str:
         tags, lark = self._tags, self._lark
         if isinstance(alternative, _Literal):
-            return self._sequence(alternative.text, tags.margin, tags.value_end)
+            # One line break on either side is dropped, so that of the text needs another one.
+            is_at_edge = tags.drops_lines and alternative.text.strip("\n") != alternative.text
+            margin = tags.margin or ("\n" if is_at_edge else "")
+            before = margin.removeprefix(tags.margin)
+            return self._sequence(f"{before}{alternative.text}{margin}", tags.value_end)
         if isinstance(alternative, _Json):
             value = lark.json_value(alternative.schema, is_strict=self._tool.is_strict)
             return f"{lark.rule(rule, value)} {self._sequence(tags.margin, tags.value_end)}"
@@ -166,7 +175,10 @@ class _ToolRules:
         if said <= {"enum", "const", "type"}:
             values = [schema["const"]] if "const" in schema else schema.get("enum")
             if values is not None:
-                return [_Literal(_text(value)) for value in values if kinds_of_value(value) & kinds]
+                texts = [_text(value) for value in values if kinds_of_value(value) & kinds]
+                if any(self._tags.value_end in text for text in texts):
+                    raise self._error("a value with the tag that ends one can't be written", found)
+                return [_Literal(text) for text in texts]
         others = kinds - {"string"}
         if others and not said & {"enum", "const", "allOf", "anyOf", "oneOf", "$ref"}:
             strings = {keyword: schema[keyword] for keyword in said & KEYWORDS}

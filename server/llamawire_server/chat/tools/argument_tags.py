@@ -10,10 +10,9 @@ from typing import Any
 
 from llamawire_server.chat.tools.call_stream import WHITE_SPACE, CallStream, Reading
 from llamawire_server.chat.tools.markers import Markers
-from llamawire_server.chat.tools.parameters import Parameters, as_json, quoted
+from llamawire_server.chat.tools.parameters import Parameters, quoted
 from llamawire_server.chat.tools.tool_format import Tool
 
-_NESTED = frozenset({"object", "array"})
 _TEXTS = frozenset({"string", "null", "boolean"})
 # The longest word of JSON's has five letters; there may be white space around it.
 _LONGEST_WORD = 8
@@ -80,7 +79,7 @@ def read_arguments(stream: CallStream, tool: Tool, tags: ArgumentTags) -> Readin
         name = name.strip(WHITE_SPACE)
         stream.send(f"{separator}{quoted(name)}: ")
         separator = ", "
-        yield from _read_value(stream, parameters.kinds(parameters.schema(name)), tags)
+        yield from _read_value(stream, parameters, parameters.schema(name), tags)
     is_closed = yield from stream.accept(*tags.call_ends, behind=WHITE_SPACE)
     if not is_closed and stream.is_ended:
         stream.drop_rest()
@@ -88,21 +87,25 @@ def read_arguments(stream: CallStream, tool: Tool, tags: ArgumentTags) -> Readin
         stream.send_arguments("{}" if separator == "{" else "}")
 
 
-def _read_value(stream: CallStream, kinds: frozenset[str], tags: ArgumentTags) -> Reading[None]:
-    """Send a value that may be of these types. Strings, lists and objects are sent as they come, all others whole."""
+def _read_value(stream: CallStream, parameters: Parameters, schema: Any, tags: ArgumentTags) -> Reading[None]:
+    """Send a value of which the schema is what is said.
+
+    Strings, lists and objects are sent as they come; all others, and what may be a string or one of these, whole.
+    """
+    kinds = parameters.kinds(schema)
     if tags.drops_lines:
         yield from stream.accept("\n")
     if "string" in kinds and kinds <= _TEXTS:
         if kinds != {"string"}:
             word = yield from stream.word_before(tags.ends, _LONGEST_WORD)
             if word is not None:
-                stream.send(as_json(word, kinds))
+                stream.send(parameters.as_json(word, schema))
                 return
         stream.send('"')
         if (yield from stream.pass_on(tags.ends, lambda text: stream.send(quoted(text)[1:-1]))):
             stream.send('"')
         return
-    if kinds <= _NESTED and (yield from stream.ahead(WHITE_SPACE)) in ("{", "["):
+    if "string" not in kinds and (yield from stream.ahead(WHITE_SPACE)) in ("{", "["):
         yield from stream.skip_space()
         if (yield from stream.part_of_arguments()):
             yield from stream.pass_on(tags.ends, _drop)
@@ -110,7 +113,11 @@ def _read_value(stream: CallStream, kinds: frozenset[str], tags: ArgumentTags) -
     parts: list[str] = []
     is_whole = yield from stream.pass_on(tags.ends, parts.append)
     text = "".join(parts)
-    stream.send(as_json(text, kinds) if is_whole else text)
+    if is_whole:
+        stream.send(parameters.as_json(text, schema))
+    else:
+        # Nothing says what a text that may be a string would have become.
+        stream.send(quoted(text)[:-1] if "string" in kinds else text)
 
 
 def _texts(arguments: str) -> Iterable[tuple[str, str]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from llamawire_server.chat.schema.document import Document, Found, Place
 from llamawire_server.chat.schema.keywords import TYPES
+from llamawire_server.chat.schema.validity import Validity, kinds_of_value
 
 ASSERTIONS = frozenset(
     {
@@ -43,6 +44,7 @@ class Parameters:
         self.object = self._object()
         """The schema of the object that they are, and its place; what leads to it is passed over."""
         self._kinds: dict[int, frozenset[str]] = {}
+        self._validity = Validity(self.document)
 
     def schema(self, name: str) -> Any:
         """What is said of a parameter."""
@@ -50,6 +52,10 @@ class Parameters:
         if isinstance(properties, dict) and name in properties:
             return properties[name]
         return self.object.value.get("additionalProperties", True)
+
+    def as_json(self, text: str, schema: Any) -> str:
+        """The JSON that the text of an argument stands for, of which the schema is what is said."""
+        return as_json(text, self.kinds(schema), lambda value: self._validity.verdict(value, schema))
 
     def kinds(self, schema: Any) -> frozenset[str]:
         """Which of JSON's types a schema's values may have; all, where that is not to be told."""
@@ -102,32 +108,27 @@ class Parameters:
         return found
 
 
-def as_json(text: str, kinds: frozenset[str]) -> str:
-    """The JSON that an argument's text stands for, whose value may be of these types: what it says as JSON, if that
-    may be, and otherwise a string."""
+def as_json(text: str, kinds: frozenset[str], verdict: Callable[[Any], bool | None]) -> str:
+    """The JSON that an argument's text stands for, whose value may be of these types.
+
+    It is what the text says as JSON, if that may be, and otherwise a string. Where both may be by their types, it is
+    the one that is valid, as far as that is known. verdict: whether a value is valid; None: that is not known.
+    """
     word = text.strip()
     word = _WORDS.get(word, word)
     try:
         value = json.loads(word, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return quoted(text)
-    return word if kinds_of_value(value) & (kinds - {"string"}) or "string" not in kinds else quoted(text)
-
-
-def kinds_of_value(value: Any) -> frozenset[str]:
-    """The types that a value has: whole numbers are numbers."""
-    if value is None:
-        return frozenset({"null"})
-    if isinstance(value, bool):
-        return frozenset({"boolean"})
-    if isinstance(value, str):
-        return frozenset({"string"})
-    if isinstance(value, list):
-        return frozenset({"array"})
-    if isinstance(value, dict):
-        return frozenset({"object"})
-    is_whole = isinstance(value, int) or value.is_integer()
-    return frozenset({"number", "integer"} if is_whole else {"number"})
+    if "string" not in kinds:
+        return word
+    if not kinds_of_value(value) & (kinds - {"string"}):
+        return quoted(text)
+    is_valid = verdict(value)
+    if is_valid:
+        return word
+    is_text = verdict(text)
+    return quoted(text) if is_text or (is_valid is False and is_text is None) else word
 
 
 def quoted(text: str) -> str:

@@ -236,7 +236,7 @@ def test_minimax_writes_several_calls_in_one_pair_of_tags() -> None:
     ],
 )
 def test_a_text_is_what_it_may_be(text: str, kinds: set[str], expected: str) -> None:
-    assert as_json(text, frozenset(kinds)) == expected
+    assert as_json(text, frozenset(kinds), lambda _: None) == expected
 
 
 STRINGS = frozenset({"string"})
