@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import llguidance
@@ -105,6 +105,20 @@ class Grammar:
             assert matcher.consume_token(token)
             text += Vocabulary.tokens[token]
         return None
+
+    def lead(self, fragments: Iterable[tuple[str, bool]]) -> tuple[str, bool]:
+        """An answer of those fragments that the grammar allows where they come; those that it doesn't are left out.
+
+        Of each, whether the markers in it are control tokens, or spelled out. Also gives whether it may end so.
+        """
+        matcher = self._matcher.deep_copy()
+        answer = ""
+        for text, has_tokens in fragments:
+            tokens = tokenize(text, has_tokens and self._has_tokens)
+            if matcher.deep_copy().try_consume_tokens(tokens) == len(tokens):
+                assert matcher.try_consume_tokens(tokens) == len(tokens)
+                answer += text
+        return answer, bool(matcher.is_accepting())
 
     def may_begin(self, text: str) -> bool:
         return self.num_taken(text) == len(tokenize(text, self._has_tokens))

@@ -18,9 +18,13 @@ _CLOSING = WHITE_SPACE + "]}"
 
 
 def read_marked_calls(stream: CallStream, openings: Markers, *closings: str) -> Reading[None]:
-    """An answer with text, and calls between markers; the closing one may be missing."""
-    while (yield from stream.text_until(openings)):
-        if not (yield from read_calls(stream)):
+    """An answer with text, and calls between markers; the closing one may be missing.
+
+    openings: one that ends with a bracket begins a list.
+    """
+    while marker := (yield from stream.text_until(openings)):
+        is_list = marker.endswith("[")
+        if not (yield from (_read_items(stream) if is_list else read_calls(stream))):
             stream.refuse()
             continue
         # One pair of markers around several objects without brackets.
@@ -35,12 +39,13 @@ def read_marked_calls(stream: CallStream, openings: Markers, *closings: str) -> 
 def read_calls(stream: CallStream) -> Reading[bool]:
     """One call or a list of them. False: it is none, and nothing was sent."""
     if (yield from stream.skip_space()) == "[":
-        return (yield from _read_list(stream))
+        yield from stream.accept("[")
+        return (yield from _read_items(stream))
     return (yield from read_call(stream))
 
 
-def _read_list(stream: CallStream) -> Reading[bool]:
-    yield from stream.accept("[")
+def _read_items(stream: CallStream) -> Reading[bool]:
+    """A list of calls behind its bracket."""
     is_first = True
     while (char := (yield from stream.skip_space())) == "{":
         if not is_first:

@@ -21,7 +21,8 @@ _CALL_END = "<｜tool▁call▁end｜>"
 _SEPARATOR = "<｜tool▁sep｜>"
 # Distilled models, for which these are no tokens, write the first marker as they like.
 _MISSPELT = ("<｜tool_calls_begin｜>", "<｜tool calls begin｜>", "<｜tool▁calls｜>")
-_OPENINGS = Markers(_CALLS, _CALL, *_MISSPELT)
+_SECTIONS = (_CALLS, *_MISSPELT)
+_OPENINGS = Markers(*_SECTIONS, _CALL)
 _WORD = re.compile(r"[^\s<>{}\"]*")
 _KIND = "function"
 _FENCE = "```"
@@ -59,11 +60,12 @@ class DeepSeek(Family):
             for number, tool in enumerate(tools)
         )
         lark.either("named", named)
-        call = f"{lark.marker(_CALL)} {before} named {behind} {lark.marker(_CALL_END)}"
-        calls = lark.rule("call", call)
-        if is_parallel:
-            calls = 'call ("\\n" call)*' if self._is_fenced else "call+"
-        lark.answer(_CALLS, f"{calls} {lark.marker(_CALLS_END)}", is_required=is_required)
+        lark.rule("body", f"{before} named {behind} {lark.marker(_CALL_END)}")
+        gap = '"\\n"' if self._is_fenced else ""
+        more = f"({gap} {lark.marker(_CALL)} body)*" if is_parallel else ""
+        calls = lark.rule("calls", f"body {more} {lark.marker(_CALLS_END)}")
+        sections = dict.fromkeys(_SECTIONS, f"{lark.marker(_CALL)} {calls}")
+        lark.answer({**sections, _CALL: calls}, is_required=is_required)
 
     def write_calls(self, calls: Sequence[tuple[str, str]]) -> str:
         """As the template writes them."""

@@ -48,7 +48,7 @@ class Functionary(Family):
         )
         lark.either("body", bodies)
         more = f"({lark.marker(_OPENING)} body)*" if is_parallel else ""
-        lark.answer(_OPENING, f"body {more}", is_required=is_required)
+        lark.answer({_OPENING: f"body {more}"}, is_required=is_required)
 
     def write_calls(self, calls: Sequence[tuple[str, str]]) -> str:
         """As the template writes them."""

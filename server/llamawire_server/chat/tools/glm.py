@@ -71,7 +71,7 @@ class GLM(Family):
         if is_parallel:
             gap = f"{lark.literal(self._gap)} " if self._gap else ""
             calls = f"call ({gap}{lark.marker(_OPENING)} call)*"
-        lark.answer(_OPENING, calls, is_required=is_required)
+        lark.answer({_OPENING: calls}, is_required=is_required)
 
     def write_calls(self, calls: Sequence[tuple[str, str]]) -> str:
         """As the family's templates write them."""

@@ -33,7 +33,8 @@ class Granite(Family):
         """As `ToolFormat` has it."""
         lark.either("object", (lark.call_object(number, tool) for number, tool in enumerate(tools)))
         more = '(", " object)*' if is_parallel else ""
-        lark.answer(_OPENING, f'"[" object {more} "]"', is_required=is_required)
+        calls = f'"[" object {more} "]"'
+        lark.answer(dict.fromkeys(_OPENINGS.texts, calls), is_required=is_required)
 
     def write_calls(self, calls: Sequence[tuple[str, str]]) -> str:
         """As the model was trained to."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from llamawire_server.chat.channels.lark import ANY, one_of
 from llamawire_server.chat.tools.call_stream import WHITE_SPACE, CallStream, Reading
 from llamawire_server.chat.tools.conversation import Messages
 from llamawire_server.chat.tools.family import Family
@@ -18,8 +19,10 @@ _CONSTRAIN = "<|constrain|>"
 _MESSAGE = "<|message|>"
 _CALL = "<|call|>"
 _END = "<|end|>"
+_RETURN = "<|return|>"
 _ASSISTANT = "assistant"
 _TO = " to=functions."
+_NEVER_TEXT = (_START, _CHANNEL, _MESSAGE, _CALL, _END, _RETURN, _TO)
 # A header begins with any of these: the recipient may stand before the channel or behind it.
 _HEADERS = Markers(f"{_START}{_ASSISTANT}", _CHANNEL, _TO)
 _RECIPIENT = re.compile(r"\sto=(?:functions\.)?([^\s<]+)")
@@ -67,8 +70,13 @@ class Harmony(Family):
         if is_required:
             lark.rule("start", f"{again}? call")
             return
-        text = lark.text()
-        lark.rule("preamble", f'{channel} "commentary" {message} {text} {lark.marker(_END)} {again}')
+        # In letters too, these are read as what ends a message, and begins another.
+        text = lark.rule("TEXT", f"/{ANY}/ & ~/{ANY}{one_of(_NEVER_TEXT)}{ANY}/")
+        end = f"{text} {lark.marker(_END)}"
+        if not lark.is_token(_END):
+            lark.rule("said[lazy]", end)
+            end = "said"
+        lark.rule("preamble", f'{channel} "commentary" {message} {end} {again}')
         lark.rule("final", f'{channel} "final" {message} {text}')
         lark.rule("start", f"{again}? preamble* (final | call)")
 

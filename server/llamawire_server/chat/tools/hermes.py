@@ -34,7 +34,7 @@ class Hermes(Family):
         calls = lark.rule("body", f'"\\n" object "\\n" {lark.marker(_CLOSING)}')
         if is_parallel:
             calls = f'body ("\\n" {lark.marker(_OPENING)} body)*'
-        lark.answer(_OPENING, calls, is_required=is_required)
+        lark.answer({_OPENING: calls}, is_required=is_required)
 
     def write_calls(self, calls: Sequence[tuple[str, str]]) -> str:
         """As the family's templates write them."""

@@ -55,10 +55,10 @@ class Kimi(Family):
             for number, tool in enumerate(tools)
         )
         lark.either("named", named)
-        calls = lark.rule("call", f"{lark.marker(_CALL)} named {lark.marker(_CALL_END)}")
-        if is_parallel:
-            calls = "call+"
-        lark.answer(_CALLS, f"{calls} {lark.marker(_CALLS_END)}", is_required=is_required)
+        lark.rule("body", f"named {lark.marker(_CALL_END)}")
+        more = f"({lark.marker(_CALL)} body)*" if is_parallel else ""
+        calls = lark.rule("calls", f"body {more} {lark.marker(_CALLS_END)}")
+        lark.answer({_CALLS: f"{lark.marker(_CALL)} {calls}", _CALL: calls}, is_required=is_required)
 
     def write_calls(self, calls: Sequence[tuple[str, str]]) -> str:
         """As the template writes them."""

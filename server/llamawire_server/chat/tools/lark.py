@@ -73,19 +73,32 @@ class LarkWriter:
         """Any text, which no control token is a part of."""
         return self.rule("TEXT", r"/(.|\n)*/")
 
-    def text_up_to(self, name: str, marker: str) -> str:
-        """Any text up to a marker and the marker. name: of a rule that it may need."""
-        if self.is_token(marker):
-            return f"{self.text()} {self.marker(marker)}"
-        self.rule(f"{name}[lazy]", f"{self.text()} {self.literal(marker)}")
-        return name
+    def opened(self, openings: Mapping[str, str], text: str) -> list[str]:
+        """Calls behind any of the openings, each with what follows it. text: the rule of what may come before.
 
-    def answer(self, marker: str, calls: str, *, is_required: bool) -> None:
-        """The rule `start`: calls behind a marker; where they aren't required any text before it, or instead."""
+        A parser sees no difference between a control token and its letters, so the grammar takes both. In letters it
+        is a lazy lexeme: complete, it wins over a text that may be anything.
+        """
+        bodies: list[str] = []
+        for number, (opening, calls) in enumerate(openings.items()):
+            self.rule(f"opening_{number}[lazy]", f"{text} {self.literal(opening)}")
+            bodies.append(f"opening_{number} {calls}")
+            if self.is_token(opening):
+                bodies.append(f"{text} {self.marker(opening)} {calls}")
+        return bodies
+
+    def answer(self, openings: Mapping[str, str], *, is_required: bool) -> None:
+        """The rule `start`: calls behind an opening; where they aren't required any text before it, or instead.
+
+        openings: all that the family's parser takes for one, with Lark for what follows; the first one is the usual
+        one, and begins what is required.
+        """
         if is_required:
-            self.rule("start", f"{self.marker(marker)} {calls}")
+            opening, calls = next(iter(openings.items()))
+            self.rule("start", f"{self.marker(opening)} {calls}")
         else:
-            self.rule("start", f"{self.text()} | {self.text_up_to('opening', marker)} {calls}")
+            text = self.text()
+            self.either("start", [text, *self.opened(openings, text)])
 
     def arguments(self, number: int, tool: Tool) -> str:
         """A tool's arguments as JSON. number: tells the tools apart."""

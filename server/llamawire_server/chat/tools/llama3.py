@@ -58,9 +58,8 @@ class Llama3(Family):
         if is_required:
             lark.rule("start", calls)
             return
-        plain = lark.rule("PLAIN", r"/[ \t\r\n]*[^{ \t\r\n](.|\n)*/")
-        tagged = f" | {plain}? {lark.marker(_TAG)} {calls}" if lark.is_token(_TAG) else ""
-        lark.rule("start", f'"" | {plain} | {calls}{tagged}')
+        plain = lark.rule("PLAIN", r"/[ \t\r\n]*([^{ \t\r\n](.|\n)*)?/")
+        lark.either("start", [plain, calls, *lark.opened(dict.fromkeys(_TAGS.texts, calls), plain)])
 
     def write_calls(self, calls: Sequence[tuple[str, str]]) -> str:
         """As the model was trained to."""

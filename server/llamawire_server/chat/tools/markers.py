@@ -9,7 +9,7 @@ class Markers:
     """A set of markers. None is the beginning of another, so that whichever is complete first is the one."""
 
     def __init__(self, *texts: str) -> None:
-        self._texts = texts
+        self.texts = texts
         self._pattern = re.compile("|".join(map(re.escape, texts)))
         self._firsts = frozenset(text[0] for text in texts)
         self._longest = max(map(len, texts))
@@ -23,6 +23,6 @@ class Markers:
         for begin in range(max(at, len(text) - self._longest + 1), len(text)):
             if text[begin] in self._firsts:
                 end = text[begin:]
-                if any(marker.startswith(end) for marker in self._texts):
+                if any(marker.startswith(end) for marker in self.texts):
                     return len(end)
         return 0

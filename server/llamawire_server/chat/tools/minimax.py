@@ -46,16 +46,16 @@ class MiniMax(Family):
     ) -> None:
         """As `ToolFormat` has it."""
         rules = ArgumentRules(lark, _TAGS)
+        end = lark.literal(f"{_INVOKE_END}\n")
         invocations = (
-            " ".join((lark.literal(f'{_INVOKE}{tool.name}">\n'), rules.write(number, tool)))
+            " ".join((lark.literal(f'{tool.name}">\n'), rules.write(number, tool), end))
             for number, tool in enumerate(tools)
         )
         lark.either("invocation", invocations)
-        end = lark.literal(f"{_INVOKE_END}\n")
-        calls = lark.rule("call", f"invocation {end}")
-        if is_parallel:
-            calls = "call+"
-        lark.answer(_OPENING, f'"\\n" {calls} {lark.marker(_CLOSING)}', is_required=is_required)
+        more = f"({lark.literal(_INVOKE)} invocation)*" if is_parallel else ""
+        calls = lark.rule("calls", f"invocation {more} {lark.marker(_CLOSING)}")
+        begin = lark.literal(f"\n{_INVOKE}")
+        lark.answer({_OPENING: f"{begin} {calls}", _INVOKE: calls}, is_required=is_required)
 
     def write_calls(self, calls: Sequence[tuple[str, str]]) -> str:
         """As the template writes them."""

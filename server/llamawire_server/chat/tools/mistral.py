@@ -63,7 +63,7 @@ class Mistral(Family):
             )
             lark.either("body", bodies)
             more = f"({lark.marker(_CALLS)} body)*" if is_parallel else ""
-            lark.answer(_CALLS, f"body {more}", is_required=is_required)
+            lark.answer({_CALLS: f"body {more}"}, is_required=is_required)
             return
         closing = '(", \\"id\\": \\"" ID "\\"")? "}"'
         lark.rule("ID", "/[a-zA-Z0-9]{9}/")
@@ -71,7 +71,7 @@ class Mistral(Family):
             "object", (lark.call_object(number, tool, closing=closing) for number, tool in enumerate(tools))
         )
         more = '(", " object)*' if is_parallel else ""
-        lark.answer(_CALLS, f'" "? "[" object {more} "]"', is_required=is_required)
+        lark.answer({_CALLS: f'" "? "[" object {more} "]"'}, is_required=is_required)
 
     def write_calls(self, calls: Sequence[tuple[str, str]]) -> str:
         """As the family's templates write them, but for the ids."""

@@ -17,7 +17,7 @@ from llamawire_server.chat.tools.tool_format import Message, Tool
 
 _OPENING = "<|tool_call|>"
 _CLOSING = "<|/tool_call|>"
-_FUNCTOOLS = "functools"
+_FUNCTOOLS = "functools["
 _OPENINGS = Markers(_OPENING, _FUNCTOOLS)
 
 
@@ -30,7 +30,7 @@ class Phi(Family):
     def __init__(self, traits: TemplateTraits | None = None, template: str = "") -> None:
         """template: its source, which may ask for `functools`, or for a pair of markers around each call."""
         super().__init__(traits)
-        self._is_functools = f"{_FUNCTOOLS}[" in template
+        self._is_functools = _FUNCTOOLS in template
         self._is_list = f"{_OPENING}{{" not in template
         # Microsoft's own template takes the tools with the system message.
         self._tools_in_message = "message['tools']" in template
@@ -45,20 +45,20 @@ class Phi(Family):
         """As `ToolFormat` has it."""
         lark.either("object", (lark.call_object(number, tool) for number, tool in enumerate(tools)))
         more = '(", " object)*' if is_parallel else ""
-        if self._is_functools:
-            lark.answer(f"{_FUNCTOOLS}[", f'object {more} "]"', is_required=is_required)
-        elif self._is_list:
-            lark.answer(_OPENING, f'"[" object {more} "]" {lark.marker(_CLOSING)}', is_required=is_required)
-        else:
+        items = lark.rule("items", f'object {more} "]"')
+        calls = f'"[" {items} {lark.marker(_CLOSING)}'
+        if not self._is_list:
             lark.rule("body", f"object {lark.marker(_CLOSING)}")
-            more = f"({lark.marker(_OPENING)} body)*" if is_parallel else ""
-            lark.answer(_OPENING, f"body {more}", is_required=is_required)
+            calls = f"body ({lark.marker(_OPENING)} body)*" if is_parallel else "body"
+        openings = {_OPENING: calls, _FUNCTOOLS: items}
+        usual = _FUNCTOOLS if self._is_functools else _OPENING
+        lark.answer({usual: openings[usual], **openings}, is_required=is_required)
 
     def write_calls(self, calls: Sequence[tuple[str, str]]) -> str:
         """As the template asks for them."""
         objects = call_objects(calls)
         if self._is_functools:
-            return f"{_FUNCTOOLS}[{', '.join(objects)}]"
+            return f"{_FUNCTOOLS}{', '.join(objects)}]"
         if self._is_list:
             return f"{_OPENING}[{', '.join(objects)}]{_CLOSING}"
         return "".join(f"{_OPENING}{call}{_CLOSING}" for call in objects)

@@ -35,8 +35,7 @@ class QwenCoder(Family):
 
     def read(self, stream: CallStream) -> Reading[None]:
         """As `ToolFormat` has it."""
-        openings = Markers(self.opening, _FUNCTION)
-        while marker := (yield from stream.text_until(openings)):
+        while marker := (yield from stream.text_until(Markers(self.opening, _FUNCTION))):
             has_tag = marker == _FUNCTION or (yield from stream.accept(_FUNCTION, behind=WHITE_SPACE))
             name = (yield from stream.word(_NAME)) if has_tag else ""
             if not stream.is_tool(name) or not (yield from stream.accept(">")):
@@ -52,15 +51,15 @@ class QwenCoder(Family):
         """As `ToolFormat` has it."""
         rules = ArgumentRules(lark, self.tags)
         functions = (
-            " ".join((lark.literal(f"{_FUNCTION}{tool.name}>\n"), rules.write(number, tool)))
+            " ".join((lark.literal(f"{tool.name}>\n"), rules.write(number, tool)))
             for number, tool in enumerate(tools)
         )
         lark.either("function", functions)
         end = f'{lark.marker(_FUNCTION_END)} "\\n" {lark.marker(self.closing)}'
-        calls = lark.rule("call", f'"\\n" function {end}')
-        if is_parallel:
-            calls = f'call ("\\n" {lark.marker(self.opening)} call)*'
-        lark.answer(self.opening, calls, is_required=is_required)
+        begin = lark.literal(f"\n{_FUNCTION}")
+        more = f'("\\n" {lark.marker(self.opening)} {begin} function {end})*' if is_parallel else ""
+        calls = lark.rule("calls", f"function {end} {more}")
+        lark.answer({self.opening: f"{begin} {calls}", _FUNCTION: calls}, is_required=is_required)
 
     def write_calls(self, calls: Sequence[tuple[str, str]]) -> str:
         """As the family's templates write them."""

@@ -35,7 +35,7 @@ class SmolLM(Family):
         lark.either("object", (lark.call_object(number, tool) for number, tool in enumerate(tools)))
         more = '(", " object)*' if is_parallel else ""
         calls = f'"[" object {more} "]" {lark.marker(_CLOSING)}'
-        lark.answer(_OPENING, calls, is_required=is_required)
+        lark.answer({_OPENING: calls}, is_required=is_required)
 
     def write_calls(self, calls: Sequence[tuple[str, str]]) -> str:
         """As the model was trained to."""
