@@ -111,13 +111,15 @@ def _read_value(stream: CallStream, parameters: Parameters, schema: Any, tags: A
             yield from stream.pass_on(tags.ends, _drop)
         return
     parts: list[str] = []
-    is_whole = yield from stream.pass_on(tags.ends, parts.append)
+    while end := (yield from stream.pass_on(tags.ends, parts.append)):
+        text = "".join(parts)
+        if not parameters.is_begun(text, schema):
+            stream.send(parameters.as_json(text, schema))
+            return
+        parts.append(end)
+    # Nothing says what a text that may be a string would have become.
     text = "".join(parts)
-    if is_whole:
-        stream.send(parameters.as_json(text, schema))
-    else:
-        # Nothing says what a text that may be a string would have become.
-        stream.send(quoted(text)[:-1] if "string" in kinds else text)
+    stream.send(quoted(text)[:-1] if "string" in kinds else text)
 
 
 def _texts(arguments: str) -> Iterable[tuple[str, str]]:

@@ -257,9 +257,9 @@ class CallStream:
                 return come
             yield
 
-    def pass_on(self, ends: Markers, take: Callable[[str], None]) -> Reading[bool]:
-        """Give `take` what comes up to one of the ends, as it comes, and take the end; False where the answer ends
-        before it."""
+    def pass_on(self, ends: Markers, take: Callable[[str], None]) -> Reading[str]:
+        """Give `take` what comes up to one of the ends, as it comes, and take the end; gives that, or "" where the
+        answer ends before it."""
         while True:
             found = ends.find(self._text, self._at)
             end = found.start() if found else len(self._text) - ends.num_undecided(self._text, self._at)
@@ -267,7 +267,7 @@ class CallStream:
                 take(self._text[self._at : end])
             self._at = found.end() if found else end
             if found or self._is_ended:
-                return found is not None
+                return found.group() if found else ""
             yield
 
     def value(self) -> Reading[str | None]:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from llamawire_server.chat.schema.document import Document, Found, Place
 from llamawire_server.chat.schema.keywords import TYPES
 from llamawire_server.chat.schema.validity import Validity, kinds_of_value
+from llamawire_server.chat.tools.json_scanner import JsonScanner
 
 ASSERTIONS = frozenset(
     {
@@ -56,6 +57,13 @@ class Parameters:
     def as_json(self, text: str, schema: Any) -> str:
         """The JSON that the text of an argument stands for, of which the schema is what is said."""
         return as_json(text, self.kinds(schema), lambda value: self._validity.verdict(value, schema))
+
+    def is_begun(self, text: str, schema: Any) -> bool:
+        """Whether the text of an argument can only be the beginning of a list or an object: what ends a value may
+        come in a string in it."""
+        body = text.lstrip()
+        is_open = body.startswith(("{", "[")) and JsonScanner().feed(body, 0) is None
+        return is_open and self._validity.verdict(text, schema) is False
 
     def kinds(self, schema: Any) -> frozenset[str]:
         """Which of JSON's types a schema's values may have; all, where that is not to be told."""

@@ -177,6 +177,7 @@ def test_parameters_that_are_not_listed(name: str) -> None:
     [
         ({"properties": {"a": {}}, "anyOf": [{"required": ["a"]}]}, "/anyOf"),
         ({"properties": {"a": {}}, "minProperties": 1}, "/minProperties"),
+        ({"properties": {"a": {"enum": ["</parameter></arg_value>", 1]}}}, "/properties/a"),
         ({"properties": {"a>b": {"type": "integer"}}}, "/properties/a>b"),
         ({"properties": {"a": {"type": "string", "pattern": "(^a|b)c"}}}, "/properties/a"),
         (

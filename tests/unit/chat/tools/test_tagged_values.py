@@ -126,6 +126,7 @@ STRINGS = {"type": "array", "items": {"type": "string"}}
         ({"type": ["string", "null"], "enum": ["null"]}, "null", "null"),
         ({"type": "string", "enum": ["\na", "b\n", "c"]}, None, None),
         ({"type": ["string", "number"], "pattern": "^[0-9]+$"}, "0123", "0123"),
+        ({"anyOf": [{"enum": ["[a", 1]}, STRINGS]}, "[a", "[a"),
         ({"anyOf": [{"type": "integer"}, STRINGS]}, '["</parameter></arg_valu"]', ["</parameter></arg_valu"]),
     ],
 )
@@ -144,6 +145,20 @@ def test_a_text_is_read_as_what_is_valid(
         takes = [gap for gap in ("", "\n") if grammar.takes(call(name, f"{gap}{each}{gap}"))]
         assert takes
         assert all(parsed(name, tool, call(name, f"{gap}{each}{gap}")) == {"v": each} for gap in takes)
+
+
+@every_format
+def test_what_ends_a_value_may_come_in_a_list(name: str) -> None:
+    value = ["</parameter></arg_value>", "\n</parameter></arg_value>"]
+    for schema in (
+        STRINGS,
+        {"anyOf": [{"enum": ["[a", 1]}, STRINGS]},
+        {"anyOf": [{"type": "integer"}, STRINGS]},
+    ):
+        tool = Tool("f", {"type": "object", "properties": {"v": schema}, "required": ["v"]}, is_strict=True)
+        text = call(name, json.dumps(value))
+        assert Grammar(name, "required", False, tools=[tool]).takes(text)
+        assert parsed(name, tool, text) == {"v": value}
 
 
 SCALARS = st.sampled_from(["1", "2", "12", "a", "", "null", "true", "True", " 3", "\n1", "[1]"])
