@@ -181,7 +181,9 @@ class Planner:
             return TextPipeline(
                 stops,
                 style.splitter(prompt) if style is not None else None,
-                tool_format.parser(form.tools, _call_id) if tool_format is not None else None,
+                tool_format.parser(form.tools, _call_id, is_either=form.grammar is not None)
+                if tool_format is not None
+                else None,
             )
 
         return pipeline

@@ -80,6 +80,15 @@ def test_an_answer_that_may_be_a_call_is_a_call_or_text_that_follows_the_grammar
     assert not accepts(lark, f"12{call}")
 
 
+def test_text_that_follows_a_grammar_has_no_calls_in_it() -> None:
+    text = '"<tool_call>[{}]</tool_call>"'.replace("[{}]", '{"name": "time"}')
+    form = AnswerForm(tools=TOOLS, choice="auto", grammar=Grammar("json_schema", '{"type": "string"}'))
+    for answer_form, num_calls in ((form, 0), (replace(form, grammar=None), 1)):
+        delta = plan(answer_form).pipeline([]).feed(text.encode())
+        assert len({call.index for call in delta.calls}) == num_calls
+        assert (delta.text == text) == (not num_calls)
+
+
 @pytest.mark.parametrize(("style", "tool_format"), [("harmony", Harmony()), ("none", Llama3())])
 def test_where_nothing_tells_calls_from_text_an_answer_can_not_be_either(
     style: str, tool_format: ToolFormat

@@ -36,7 +36,12 @@ class CallStream:
         tools: Sequence[Tool],
         next_id: Callable[[], str],
         read: Callable[[CallStream], Reading[None]],
+        *,
+        is_either: bool = False,
     ) -> None:
+        """is_either: whether an answer is content or calls, so that content has none in it."""
+        self._is_either = is_either
+        self._has_content = False
         self._tools = {tool.name: tool for tool in tools}
         self._next_id = next_id
         self._text = ""
@@ -99,7 +104,7 @@ class CallStream:
         """Let content through up to a marker, which is taken and marked; gives it, or "" at the end."""
         while True:
             found = markers.find(self._text, self._at)
-            if found:
+            if found and not self._is_content_before(found.start()):
                 self._let_through(found.start())
                 self.mark(len(found.group()))
                 self._at = found.end()
@@ -107,8 +112,13 @@ class CallStream:
             if self._is_ended:
                 self._let_through(len(self._text))
                 return ""
-            self._let_through(len(self._text) - markers.num_undecided(self._text, self._at))
+            num_undecided = 0 if found else markers.num_undecided(self._text, self._at)
+            self._let_through(len(self._text) - num_undecided)
             yield
+
+    def _is_content_before(self, at: int) -> bool:
+        """Whether all is content from here on, as what stands before this place is."""
+        return self._is_either and (self._has_content or bool(self._text[self._at : at].strip(WHITE_SPACE)))
 
     def mark(self, marker_length: int = 0) -> None:
         """Where to go back to if what comes is no call; the marker's length, in characters."""
@@ -149,7 +159,9 @@ class CallStream:
         self._at = end
         if text:
             self._out.append(text)
-            self._is_behind_call = self._is_behind_call and not text.strip(WHITE_SPACE)
+            has_content = bool(text.strip(WHITE_SPACE))
+            self._has_content = self._has_content or has_content
+            self._is_behind_call = self._is_behind_call and not has_content
 
     # For `read`: looking at what comes. Nothing is taken where what is looked for does not come.
 

@@ -38,9 +38,11 @@ class Family(ABC):
     def __init__(self, traits: TemplateTraits | None = None) -> None:
         self.traits = traits or TemplateTraits()
 
-    def parser(self, tools: Sequence[Tool], next_id: Callable[[], str]) -> CallParser:
-        """For one answer."""
-        return CallStream(tools, next_id, self.read)
+    def parser(
+        self, tools: Sequence[Tool], next_id: Callable[[], str], *, is_either: bool = False
+    ) -> CallParser:
+        """For one answer; see `ToolFormat`."""
+        return CallStream(tools, next_id, self.read, is_either=is_either)
 
     def lark(self, tools: Sequence[Tool], choice: Choice, parallel: bool, is_special: SpecialToken) -> str:
         """The whole answer after the reasoning; see `ToolFormat`."""

@@ -39,9 +39,11 @@ class Mistral(Family):
         super().__init__(traits)
         self._has_names = _ARGUMENTS in template
 
-    def parser(self, tools: Sequence[Tool], next_id: Callable[[], str]) -> CallParser:
+    def parser(
+        self, tools: Sequence[Tool], next_id: Callable[[], str], *, is_either: bool = False
+    ) -> CallParser:
         """As `ToolFormat` has it."""
-        return super().parser(tools, lambda: _own_id(next_id()))
+        return super().parser(tools, lambda: _own_id(next_id()), is_either=is_either)
 
     def read(self, stream: CallStream) -> Reading[None]:
         """As `ToolFormat` has it."""

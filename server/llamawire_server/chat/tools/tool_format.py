@@ -94,8 +94,11 @@ class ToolFormat(Protocol):
     def markers(self) -> tuple[str, ...]:
         """Texts that may be control tokens in the vocabulary and that the parser must see as text."""
 
-    def parser(self, tools: Sequence[Tool], next_id: Callable[[], str]) -> CallParser:
-        """For one answer. next_id: gives each call its id, `call_` and 24 letters or digits.
+    def parser(
+        self, tools: Sequence[Tool], next_id: Callable[[], str], *, is_either: bool = False
+    ) -> CallParser:
+        """For one answer. next_id: gives each call its id, `call_` and 24 letters or digits. is_either: whether the
+        answer is content or calls, as its beginning says, so that content that looks like a call is none.
 
         A format whose templates want other ids makes them of these.
         """

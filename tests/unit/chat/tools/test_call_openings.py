@@ -15,7 +15,7 @@ import pytest
 from call_grammars import FAMILIES, Grammar
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tool_formats import HEADS, Answer, read
+from tool_formats import HEADS, Answer, ids, read
 
 from llamawire_server.chat.channels.channel import Channel
 from llamawire_server.chat.channels.harmony import HARMONY
@@ -124,6 +124,21 @@ def test_each_opening_leads_to_calls(name: str, has_tokens: bool) -> None:
         come, is_whole = grammar.lead([(head, False), (text, True)])
         assert (come, is_whole) == (head + text, True)
         assert answer_of(name, come).named == [("f", GOOD)]
+
+
+@every_format
+def test_an_answer_that_is_content_or_calls_has_none_in_its_content(name: str) -> None:
+    for number, text in enumerate(calls(name, GOOD)):
+        alone = HEADS.get(name, "") if number else ""
+        for answer, is_call in ((alone + text, True), (f'"Text {text}', False)):
+            for cut in range(len(answer)):
+                parser = FAMILIES[name].parser(TOOLS, ids(), is_either=True)
+                out = [*parser.feed(answer[:cut]), *parser.feed(answer[cut:]), *parser.flush()]
+                content = "".join(piece for piece in out if isinstance(piece, str))
+                if not is_call:
+                    assert (content, parser.num_calls) == (answer, 0)
+                elif not number:
+                    assert (content, parser.num_calls) == ("", 1)
 
 
 FRAGMENTS = [
