@@ -17,6 +17,7 @@ from llamawire_server.chat.lark import check_lark
 from llamawire_server.chat.schema.adaptation import adapt, as_written
 from llamawire_server.chat.schema.document import Document
 from llamawire_server.chat.schema.fault import find_fault
+from llamawire_server.chat.schema.names import refuse_unspellable, spelling
 from llamawire_server.grammar_errors import GrammarError, grammar_error
 from llamawire_server.grammar_limits import MAX_CHARACTERS, PARSER_LIMITS
 
@@ -79,6 +80,7 @@ def json_rule(schema: Any) -> str:
         raise GrammarError("no value is valid by the schema false")
     root: dict[str, Any] = {} if copied is True else copied
     root.pop("x-guidance", None)  # the compiler's own options
+    refuse_unspellable(root)
     if error := _fault_of_schema(root):
         place = find_fault(root, lambda part: _fault_of_schema(part) is None)
         raise GrammarError(str(error), as_written(schema, place).pointer)
@@ -86,7 +88,9 @@ def json_rule(schema: Any) -> str:
 
 
 def _rule(schema: dict[str, Any]) -> str:
-    return "%json " + json.dumps({"x-guidance": _OPTIONS, **schema}, ensure_ascii=False)
+    return "%json " + json.dumps(
+        {"x-guidance": {**_OPTIONS, **spelling(schema)}, **schema}, ensure_ascii=False
+    )
 
 
 def _parsed(text: str) -> Any:

@@ -21,6 +21,7 @@ from llamawire_server.chat.schema.keywords import (
     UNSUPPORTED,
     problem,
 )
+from llamawire_server.chat.schema.names import refuse_uncountable
 from llamawire_server.chat.schema.numbers import settle_numbers
 from llamawire_server.chat.schema.pattern import to_rust
 from llamawire_server.grammar_errors import GrammarError
@@ -65,6 +66,7 @@ def adapt(document: Document) -> None:
         _simplify(found.value)
         _check(found)
         settle_numbers(found)
+        refuse_uncountable(found)
         _translate_patterns(found.value)
         spell_out(found.value)
         expense.add(found)

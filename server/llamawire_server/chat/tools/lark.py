@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from llamawire_server.chat.schema.names import spelling
 from llamawire_server.chat.tools.tool_format import SpecialToken, Tool
 
 # What a schema says about properties that it does not list; where it says nothing, only listed ones are made.
@@ -110,6 +111,7 @@ class LarkWriter:
         options = {
             "lenient": not is_strict,
             **(own if isinstance(own, dict) else {}),
+            **spelling(schema),
             **self._separators,
             "whitespace_flexible": False,
             "whitespace_pattern": None,
