@@ -9,11 +9,13 @@ from __future__ import annotations
 import functools
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, Literal, NoReturn
 
 import msgspec
 
 from llamawire_server.chat.lark import check_lark
+from llamawire_server.chat.lark_schemas import adapt_schemas
 from llamawire_server.chat.schema.adaptation import adapt, as_written
 from llamawire_server.chat.schema.document import Document
 from llamawire_server.chat.schema.fault import find_fault
@@ -26,6 +28,8 @@ __all__ = ["Grammar", "GrammarError", "json_rule", "to_lark"]
 # Between the parts of a value there is at most what pretty printing needs: a model that may write any amount of white
 # space may write nothing else.
 _OPTIONS = {"whitespace_pattern": r"[ \t]{1,2}|\r?\n[ \t]{0,40}"}
+
+_LAYOUT = ("item_separator", "key_separator", "whitespace_flexible", "whitespace_pattern")
 
 # GBNF's escapes, of characters by their number; and all others, which are to be passed over.
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|.)", re.DOTALL)
@@ -56,7 +60,8 @@ def to_lark(grammar: Grammar) -> str:
     elif grammar.kind == "regex":
         lark = _from_regex(grammar.text)
     else:
-        lark = grammar.text
+        check_lark(grammar.text)
+        lark = adapt_schemas(grammar.text, _parsed_at, _rule_in_lark)
     try:
         check_lark(lark)
         if error := _fault(lark):
@@ -67,11 +72,11 @@ def to_lark(grammar: Grammar) -> str:
     return lark
 
 
-def json_rule(schema: Any) -> str:
+def json_rule(schema: Any, layout: Mapping[str, Any] = _OPTIONS) -> str:
     """What stands in a rule of a grammar for a value that is valid by a schema, as JSON.
 
-    schema: as json.loads gives it; is not changed. Raises GrammarError, with a JSON pointer to what can't be
-    enforced.
+    schema: as json.loads gives it; is not changed. layout: the compiler's options for what is between the parts of a
+    value. Raises GrammarError, with a JSON pointer to what can't be enforced.
     """
     _check_text(schema)
     copied = json.loads(json.dumps(schema))
@@ -84,13 +89,11 @@ def json_rule(schema: Any) -> str:
     if error := _fault_of_schema(root):
         place = find_fault(root, lambda part: _fault_of_schema(part) is None)
         raise GrammarError(str(error), as_written(schema, place).pointer)
-    return _rule(root)
+    return _rule(root, layout)
 
 
-def _rule(schema: dict[str, Any]) -> str:
-    return "%json " + json.dumps(
-        {"x-guidance": {**_OPTIONS, **spelling(schema)}, **schema}, ensure_ascii=False
-    )
+def _rule(schema: dict[str, Any], layout: Mapping[str, Any] = _OPTIONS) -> str:
+    return "%json " + json.dumps({"x-guidance": {**layout, **spelling(schema)}, **schema}, ensure_ascii=False)
 
 
 def _parsed(text: str) -> Any:
@@ -104,6 +107,22 @@ def _parsed(text: str) -> Any:
         raise GrammarError("the schema is nested too deeply") from error
     except ValueError as error:  # a number of thousands of digits
         raise GrammarError(f"the schema is no JSON that can be read: {error}") from error
+
+
+def _parsed_at(text: str, start: int) -> tuple[Any, int]:
+    """The value at a place in a text, and where it ends."""
+    return json.JSONDecoder(parse_float=_finite, parse_constant=_no_number).raw_decode(text, start)
+
+
+def _rule_in_lark(schema: Any) -> str:
+    """A schema in a caller's own grammar may say what stands between the parts of a value."""
+    own = schema.get("x-guidance") if isinstance(schema, dict) else None
+    if not isinstance(own, dict):
+        return json_rule(schema)
+    for option in own:
+        if option not in _LAYOUT:
+            raise GrammarError(f"this can't be set; {', '.join(_LAYOUT)} can", f"/x-guidance/{option}")
+    return json_rule(schema, own)
 
 
 def _finite(text: str) -> float:
@@ -177,5 +196,11 @@ def _fault(lark: str) -> GrammarError | None:
     from llguidance import LLMatcher, LLParserLimits
 
     limits = LLParserLimits(**PARSER_LIMITS, verbose_errors=False)
-    is_error, messages = LLMatcher.validate_grammar_with_warnings(lark, limits=limits)
+    try:
+        is_error, messages = LLMatcher.validate_grammar_with_warnings(lark, limits=limits)
+    except BaseException as error:
+        # Rust's panics are no Exception, and have no name that can be imported.
+        if type(error).__name__ != "PanicException":
+            raise
+        return GrammarError("the grammar compiler fails with it")
     return grammar_error(messages[0]) if is_error else None

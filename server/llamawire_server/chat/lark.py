@@ -33,7 +33,8 @@ def check_lark(text: str) -> None:
         if match["operator"]:
             num_operators += 1
             if num_operators > _MOST_OPERATORS:
-                raise _error(f"there are more than {_MOST_OPERATORS} of the operators & and ~", text, match)
+                message = f"there are more than {_MOST_OPERATORS} of the operators & and ~"
+                raise error_at(text, match.end() - 1, message)
         elif match["rule"]:
             num_levels += 1
             most = level = 0
@@ -44,11 +45,12 @@ def check_lark(text: str) -> None:
         elif match["close"]:
             level -= 1
         if num_levels > _MOST_LEVELS:
-            raise _error(f"it has more than {_MOST_LEVELS} rules and groups within each other", text, match)
+            message = f"it has more than {_MOST_LEVELS} rules and groups within each other"
+            raise error_at(text, match.end() - 1, message)
 
 
-def _error(message: str, text: str, match: re.Match[str]) -> GrammarError:
-    before = text[: match.end() - 1]
-    return GrammarError(
-        message, f"line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"
-    )
+def error_at(text: str, offset: int, message: str) -> GrammarError:
+    """What is wrong with a grammar at a place in its text."""
+    before = text[:offset]
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    return GrammarError(message, f"line {line}, column {column}")

@@ -95,6 +95,11 @@ def test_the_text_must_be_what_the_grammar_says(grammar: Grammar, text: str, exp
             "/items/allOf/1/multipleOf",
             "multiples",
         ),
+        (
+            schema({"anyOf": [{"const": -26945}, {"type": "number", "minimum": -26945, "maximum": -26945}]}),
+            "/anyOf",
+            "fails",
+        ),
         (schema(False), "", "false"),
         (schema(3), "", "object"),
         (Grammar("json_schema", "{"), "line 1, column 2", "JSON"),

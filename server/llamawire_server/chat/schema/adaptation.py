@@ -131,6 +131,9 @@ def _simplify(node: dict[str, Any]) -> None:
     for keyword in ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"):
         if isinstance(node.get(keyword), float) and node[keyword].is_integer():
             node[keyword] = int(node[keyword])
+    kinds = node.get("type")
+    if isinstance(kinds, list) and "number" in kinds and "integer" in kinds:
+        node["type"] = [kind for kind in kinds if kind != "integer"]
     name = node.get("format")
     if isinstance(name, str) and name not in FORMATS and not problem("format", name):
         del node["format"]

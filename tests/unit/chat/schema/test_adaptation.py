@@ -107,6 +107,7 @@ def test_what_can_be_enforced_stays_as_it_is(schema: Any) -> None:
         ({"uniqueItems": False, "minContains": 2, "then": {}}, {}),
         ({"format": "int32", "type": "integer"}, {"type": "integer"}),
         ({"minItems": 2.0}, {"minItems": 2}),
+        ({"type": ["null", "integer", "number"]}, {"type": ["null", "number"]}),
         (
             {
                 "unevaluatedProperties": True,
