@@ -21,6 +21,12 @@ _MOST_PATTERN_PAIRS = 4_096
 _MOST_MERGED_PAIRS = 40_000
 # Whether a number is a multiple is told by as many states. Those of merged schemas multiply.
 _MOST_REMAINDERS = 20_000
+# The least common multiple of merged schemas is found in 32 bits, from the product.
+_MOST_PRODUCT = 2**32 - 1
+# Of those that hold for one value, schemas are merged.
+_MERGED = ("multipleOf", "allOf", "anyOf", "oneOf", "$ref")
+
+_NO_MULTIPLES = "that many multiples, or multiples of that, can't be told"
 
 
 class Expense:
@@ -30,6 +36,8 @@ class Expense:
         self._num_pattern_pairs = 0
         self._num_merged_pairs = 0
         self._divisors: set[int] = set()
+        self._multiples: set[Decimal] = set()
+        self._is_merged = False
 
     def add(self, found: Found) -> None:
         """Count a schema, whose keywords have values of their own. Raises GrammarError where it is too much."""
@@ -43,9 +51,12 @@ class Expense:
         if "multipleOf" in node:
             self._divisors.add(_divisor(node["multipleOf"]))
             if math.prod(self._divisors) > _MOST_REMAINDERS:
-                raise GrammarError(
-                    "that many multiples, or multiples of that, can't be told", (place / "multipleOf").pointer
-                )
+                raise GrammarError(_NO_MULTIPLES, (place / "multipleOf").pointer)
+            self._multiples.add(Decimal(repr(node["multipleOf"])))
+        merged = [keyword for keyword in _MERGED if keyword in node]
+        self._is_merged |= len(merged) > 1 or len(node.get("allOf", ())) > 1
+        if merged and self._is_merged and len(self._multiples) > 1 and not _fit(self._multiples):
+            raise GrammarError(_NO_MULTIPLES, (place / merged[0]).pointer)
 
 
 def refuse_many_expressions(targets: Mapping[int, Any], schemas: Iterable[Found]) -> None:
@@ -82,3 +93,11 @@ def _num_expressions(targets: Mapping[int, Any], schema: Any, counts: dict[int, 
 def _divisor(number: Any) -> int:
     """The number's digits, as if the point were behind the last that is not 0."""
     return int("".join(map(str, Decimal(repr(number)).normalize().as_tuple().digits)))
+
+
+def _fit(multiples: Iterable[Decimal]) -> bool:
+    """Whether the product of the numbers, as whole ones of the smallest unit among them, is kept."""
+    unit = min(
+        Decimal(1), *(Decimal((0, (1,), int(each.normalize().as_tuple().exponent))) for each in multiples)
+    )
+    return math.prod(int(each / unit) for each in multiples) <= _MOST_PRODUCT

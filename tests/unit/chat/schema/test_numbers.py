@@ -126,6 +126,27 @@ def test_a_range_of_fractions_that_excludes_a_whole_number_is_refused(schema: An
     assert caught.value.place == place
 
 
+@pytest.mark.parametrize(
+    ("schema", "place"),
+    [
+        ({"allOf": [{"multipleOf": 100000}, {"multipleOf": 70000}]}, "/allOf/1/multipleOf"),
+        ({"allOf": [{"multipleOf": 0.0001}], "multipleOf": 900000}, "/allOf/0/multipleOf"),
+        ({"$ref": "#/$defs/a", "multipleOf": 1e9, "$defs": {"a": {"multipleOf": 7}}}, "/$defs/a/multipleOf"),
+    ],
+)
+def test_multiples_whose_least_common_one_is_not_found_are_refused(schema: Any, place: str) -> None:
+    with pytest.raises(GrammarError, match="multiples") as caught:
+        lark(schema)
+    assert caught.value.place == place
+
+
+def test_multiples_of_other_values_are_nobodys_matter() -> None:
+    properties = {str(number): {"multipleOf": number} for number in (0.0001, 900000, 7)}
+    made = lark({"properties": properties, "required": list(properties), "additionalProperties": False})
+    assert accepts(made, '{"0.0001": 0.0002, "900000": 1800000, "7": 14}')
+    assert not accepts(made, '{"0.0001": 0.0002, "900000": 1800000, "7": 15}')
+
+
 @settings(max_examples=200, deadline=None)
 @given(number=INTEGERS | DECIMALS, is_integer=st.booleans())
 def test_a_literal_is_itself_or_refused(number: float, is_integer: bool) -> None:
