@@ -167,6 +167,13 @@ def test_parameters_that_are_not_listed(name: str) -> None:
     some = Grammar(name, "required", True, tools=[Tool("f", schema)])
     assert some.takes(say(name, [("f", '{"a": "b", "c": 1}')]))
     assert not some.takes(say(name, [("f", '{"c": "b"}')]))
+    listed = {"a": {"type": "integer"}, "b.c": {"type": "null"}, "d\ne": False}
+    both = Grammar(
+        name, "required", True, tools=[Tool("f", {"properties": listed, "additionalProperties": True})]
+    )
+    assert both.takes(say(name, [("f", '{"a": 1, "b.c": null, "ab": "x", "bac": "x"}')]))
+    assert not both.takes(say(name, [("f", '{"b.c": null, "a": "x"}')]))
+    assert not both.takes(say(name, [("f", '{"a": 1, "x": "y", "b.c": "x"}')]))
     missing = Grammar(name, "required", True, tools=[Tool("f", {"properties": {}, "required": ["a"]})])
     assert missing.takes(say(name, [("f", '{"a": "b"}')]))
     assert not missing.takes(say(name, [("f", "{}")]))
