@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 from collections.abc import Mapping
 from typing import Any, Literal, NoReturn
 
 import msgspec
 
+from llamawire_server.chat.gbnf import translation as gbnf
 from llamawire_server.chat.lark import check_lark
 from llamawire_server.chat.lark_schemas import adapt_schemas
 from llamawire_server.chat.schema.adaptation import adapt, as_written
@@ -30,9 +30,6 @@ __all__ = ["Grammar", "GrammarError", "json_rule", "to_lark"]
 _OPTIONS = {"whitespace_pattern": r"[ \t]{1,2}|\r?\n[ \t]{0,40}"}
 
 _LAYOUT = ("item_separator", "key_separator", "whitespace_flexible", "whitespace_pattern")
-
-# GBNF's escapes, of characters by their number; and all others, which are to be passed over.
-_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|.)", re.DOTALL)
 
 
 class Grammar(msgspec.Struct, frozen=True):
@@ -56,7 +53,7 @@ def to_lark(grammar: Grammar) -> str:
     if grammar.kind == "json_schema":
         return f"start: {json_rule(_parsed(grammar.text))}\n"
     if grammar.kind == "gbnf":
-        lark = _from_gbnf(grammar.text)
+        lark = gbnf.to_lark(grammar.text)
     elif grammar.kind == "regex":
         lark = _from_regex(grammar.text)
     else:
@@ -156,35 +153,6 @@ def _from_regex(expression: str) -> str:
     if not expression:
         return 'start: ""\n'
     return f"start: /{regex_to_lark(expression, 'd')}/\n"
-
-
-def _from_gbnf(text: str) -> str:
-    from llguidance.gbnf_to_lark import GbnfToLarkError, gbnf_to_lark
-
-    try:
-        return gbnf_to_lark(_ESCAPE.sub(_character, text))
-    except GbnfToLarkError as error:
-        before = error.pos.text[: error.pos.pos]
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-        raise GrammarError(str(error).partition(" at line ")[0], f"line {line}, column {column}") from error
-    except IndexError as error:
-        raise GrammarError("the grammar ends in the middle of an escape") from error
-    except RecursionError as error:
-        raise GrammarError("the grammar is nested too deeply") from error
-    except Exception as error:  # what it raises for rules that are missing or there twice
-        raise GrammarError(str(error)) from error
-
-
-def _character(match: re.Match[str]) -> str:
-    """The character itself, where it has no meaning of its own: the converter gets most numbers wrong."""
-    digits = match[1] or match[2] or match[3]
-    if digits is None:
-        return match[0]
-    number = int(digits, 16)
-    if number > 0x10FFFF or 0xD800 <= number < 0xE000:
-        return match[0]
-    character = chr(number)
-    return match[0] if not character.isprintable() or character in '"\\[]^-/' else character
 
 
 def _fault_of_schema(schema: dict[str, Any]) -> GrammarError | None:

@@ -1,0 +1,138 @@
+"""The automaton of a regular part: what its texts may begin with, and how they may go on.
+
+Its states are the part's characters, each where it stands (Glushkov's construction). Counted repetitions are taken
+for uncounted ones: it knows all texts of the part, and some more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from llamawire_server.chat.gbnf.characters import Ranges, first_bytes, overlap
+from llamawire_server.chat.gbnf.nodes import Characters, Choice, Node, Repeat, Sequence
+
+
+class ExpenseError(Exception):
+    """It takes too much."""
+
+
+class Budget:
+    """What may be spent on looking at a grammar."""
+
+    def __init__(self, num_steps: int) -> None:
+        """A step takes about a microsecond."""
+        self._num_left = num_steps
+
+    def spend(self, num_steps: int = 1) -> None:
+        """Raises ExpenseError where nothing is left."""
+        self._num_left -= num_steps
+        if self._num_left < 0:
+            raise ExpenseError
+
+
+class Automaton:
+    """Sets of states are integers: bit n for state n, which are in the order of `leaves`."""
+
+    def __init__(self, part: Node, budget: Budget) -> None:
+        """part: as a lexeme has it."""
+        self._budget = budget
+        self.leaves: list[Characters] = []
+        self._first_bytes: list[int] = []
+        self._follow: list[int] = []
+        """After each state, those that may come."""
+        self.is_nullable, self.first, self.last = self._add(part)
+        self.first_bytes = self.bytes_of(self.first)
+        """The first bytes of its texts: bit n for byte n."""
+
+    def bytes_of(self, states: int) -> int:
+        """The first bytes of these states' characters: bit n for byte n."""
+        found = 0
+        for state in bits(states):
+            found |= self._first_bytes[state]
+        return found
+
+    def ranges(self, state: int) -> Ranges:
+        return self.leaves[state].ranges
+
+    def after(self, state: int) -> int:
+        return self._follow[state]
+
+    def _add(self, node: Node) -> tuple[bool, int, int]:
+        """Whether it may be nothing; the states that it may begin with, and end with."""
+        match node:
+            case Characters():
+                self._budget.spend(1 + len(self.leaves) // 64 + len(node.ranges))
+                state = 1 << len(self.leaves)
+                self.leaves.append(node)
+                self._first_bytes.append(first_bytes(node.ranges))
+                self._follow.append(0)
+                return False, state, state
+            case Choice(options):
+                is_nullable, first, last = False, 0, 0
+                for added in map(self._add, options):
+                    is_nullable, first, last = is_nullable or added[0], first | added[1], last | added[2]
+                return is_nullable, first, last
+            case Sequence(parts):
+                is_nullable, first, last = True, 0, 0
+                for part in parts:
+                    added = self._add(part)
+                    self._link(last, added[1])
+                    first |= added[1] if is_nullable else 0
+                    last = added[2] | (last if added[0] else 0)
+                    is_nullable = is_nullable and added[0]
+                return is_nullable, first, last
+            case Repeat(part, least, most):
+                is_nullable, first, last = self._add(part)
+                if most is None or most > 1:
+                    self._link(last, first)
+                return is_nullable or least == 0, first, last
+            case _:
+                raise AssertionError(f"{node} is not regular")
+
+    def _link(self, ends: int, begins: int) -> None:
+        for state in bits(ends):
+            self._budget.spend()
+            self._follow[state] |= begins
+
+
+class Meeting:
+    """What two automata, which read one text from one place on, may do together."""
+
+    def __init__(self, one: Automaton, other: Automaton, budget: Budget) -> None:
+        self.end_together = False
+        """Whether a text that is not empty is one of both's."""
+        self.goes_on = 0
+        """The other's states that may come where the one's text ends."""
+        waiting = list(_common(one, one.first, other, other.first, budget))
+        seen = set(waiting)
+        while waiting:
+            mine, its = waiting.pop()
+            if one.last >> mine & 1:
+                self.goes_on |= other.after(its)
+                self.end_together |= bool(other.last >> its & 1)
+            for pair in _common(one, one.after(mine), other, other.after(its), budget):
+                if pair not in seen:
+                    seen.add(pair)
+                    waiting.append(pair)
+
+
+def bits(number: int) -> Iterator[int]:
+    """Which bits are set, the lowest first."""
+    while number:
+        lowest = number & -number
+        yield lowest.bit_length() - 1
+        number ^= lowest
+
+
+def _common(
+    one: Automaton, mine: int, other: Automaton, its: int, budget: Budget
+) -> Iterator[tuple[int, int]]:
+    """The pairs of states that one character leads to."""
+    others = list(bits(its))
+    for state in bits(mine):
+        ranges = one.ranges(state)
+        for another in others:
+            its_ranges = other.ranges(another)
+            budget.spend(len(ranges) + len(its_ranges))
+            if overlap(ranges, its_ranges):
+                yield state, another
