@@ -61,7 +61,7 @@ class Automaton:
         """Whether it may be nothing; the states that it may begin with, and end with."""
         match node:
             case Characters():
-                self._budget.spend(1 + len(self.leaves) // 64 + len(node.ranges))
+                self._budget.spend(1 + len(self.leaves) // 1024 + len(node.ranges))
                 state = 1 << len(self.leaves)
                 self.leaves.append(node)
                 self._first_bytes.append(first_bytes(node.ranges))
@@ -128,10 +128,29 @@ def _common(
     one: Automaton, mine: int, other: Automaton, its: int, budget: Budget
 ) -> Iterator[tuple[int, int]]:
     """The pairs of states that one character leads to."""
-    others = list(bits(its))
+    wide: list[int] = []
+    narrow: dict[int, list[int]] = {}
+    for another in bits(its):
+        budget.spend()
+        (first, last), *more = other.ranges(another)
+        if first == last and not more:
+            narrow.setdefault(first, []).append(another)
+        else:
+            wide.append(another)
     for state in bits(mine):
         ranges = one.ranges(state)
-        for another in others:
+        budget.spend(len(ranges))
+        for first, last in ranges:
+            if first == last:
+                found = narrow.get(first, ())
+                budget.spend(len(found))
+                yield from ((state, another) for another in found)
+            else:
+                budget.spend(len(narrow))
+                for character, found in narrow.items():
+                    if first <= character <= last:
+                        yield from ((state, another) for another in found)
+        for another in wide:
             its_ranges = other.ranges(another)
             budget.spend(len(ranges) + len(its_ranges))
             if overlap(ranges, its_ranges):

@@ -12,7 +12,12 @@ def write(rules: Mapping[str, Node], root: str) -> str:
     """A grammar whose rule `start` is the root. rules: whose characters are all in lexemes."""
     names = {name: f"r{number}" for number, name in enumerate(rules)}
     names[root] = "start"
-    return "".join(f"{names[name]}: {_rule(rule, names)}\n" for name, rule in rules.items())
+    return "".join(f"{names[name]}: {_options(rule, names)}\n" for name, rule in rules.items())
+
+
+def _options(node: Node, names: Mapping[str, str]) -> str:
+    options = node.options if isinstance(node, Choice) else (node,)
+    return " | ".join(_rule(option, names) for option in options)
 
 
 def _rule(node: Node, names: Mapping[str, str]) -> str:
@@ -23,8 +28,10 @@ def _rule(node: Node, names: Mapping[str, str]) -> str:
             return names[name]
         case Sequence(parts):
             return " ".join(_rule(part, names) for part in parts) if parts else '""'
-        case Choice(options):
-            return f"({' | '.join(_rule(option, names) for option in options)})"
+        case Choice():
+            return f"({_options(node, names)})"
+        case Repeat(Lexeme() | Reference() | Choice() as part, least, most):
+            return _rule(part, names) + _times(least, most)
         case Repeat(part, least, most):
             return f"({_rule(part, names)}){_times(least, most)}"
         case _:

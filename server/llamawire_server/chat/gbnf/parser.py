@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import NoReturn
 
+from llamawire_server.chat.gbnf.beginnings import shared
 from llamawire_server.chat.gbnf.characters import ANY, Ranges, complement, is_character, union
 from llamawire_server.chat.gbnf.nodes import (
     Characters,
@@ -98,7 +99,7 @@ class _Parser:
             if not self._take("|"):
                 # Inside of a group, line ends are nothing; outside, one ends the rule.
                 self._at = self._at if self._level else at
-                return choice(options)
+                return choice(shared(options))
             self._skip(lines=True)
             options.append(self._sequence())
 

@@ -79,6 +79,9 @@ NESTED = 'root ::= "[" [a-z] root? "]" | '
         ('root ::= "a" ("b" root | "c" root "d" | "e")?', "abae", True),
         ('root ::= ("a" | root "b" | "c")? "d"', "adbd", True),
         ('root ::= ("a" | root "b" | "c")? "d"', "abd", False),
+        ('root ::= ("ab" | "abc" | "abd" | "b" | "a" root "c") "c"', "aabdccc", True),
+        ('root ::= ("ab" | "abc" | "abd" | "b" | "a" root "c") "c"', "abcc", True),
+        ('root ::= ("ab" | "abc" | "abd" | "b" | "a" root "c") "c"', "abdd", False),
         ('root ::= root root | "a" | ""', "aaa", True),
         ('root ::= root | "a"', "a", True),
         ('root ::= "x"? e e\ne ::= ("" | "")* ""{3}', "x", True),
@@ -143,6 +146,15 @@ def test_masks_of_json_are_of_few_lexemes() -> None:
 )
 def test_what_is_large_is_written_within_bounds(grammar: str) -> None:
     assert len(to_lark(grammar)) < 2_000_000
+
+
+def test_a_long_list_of_words_is_few_lexemes() -> None:
+    words = [f"{number * 7919 % 9973:05}{'e' * (number % 5)}" for number in range(1000)]
+    listed = " | ".join(f'"{word}"' for word in words)
+    lark = to_lark(f'root ::= "(" root ("," root)* ")" ws | ({listed}) ws\nws ::= [ \\n]*')
+    assert lark.count("/") < 20
+    assert accepts(lark, f"({words[3]} ,({words[999]},{words[500]}) )")
+    assert not accepts(lark, f"({words[3]}x)")
 
 
 def test_what_would_be_too_many_lexemes_is_refused() -> None:
