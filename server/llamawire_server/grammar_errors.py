@@ -33,6 +33,13 @@ class GrammarError(Exception):
         self.place = place
 
 
+def error_at(text: str, offset: int, message: str) -> GrammarError:
+    """What is wrong with a grammar at a place in its text."""
+    before = text[:offset]
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    return GrammarError(message, f"line {line}, column {column}")
+
+
 def grammar_error(message: str) -> GrammarError:
     """What llguidance says against a grammar, for whoever wrote that."""
     match = _MESSAGE.fullmatch(message.strip())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from llamawire_server.grammar_errors import GrammarError
+from llamawire_server.grammar_errors import error_at
 
 # The states of texts that are intersected multiply.
 _MOST_OPERATORS = 8
@@ -47,10 +47,3 @@ def check_lark(text: str) -> None:
         if num_levels > _MOST_LEVELS:
             message = f"it has more than {_MOST_LEVELS} rules and groups within each other"
             raise error_at(text, match.end() - 1, message)
-
-
-def error_at(text: str, offset: int, message: str) -> GrammarError:
-    """What is wrong with a grammar at a place in its text."""
-    before = text[:offset]
-    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-    return GrammarError(message, f"line {line}, column {column}")

@@ -6,8 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from llamawire_server.chat.lark import error_at
-from llamawire_server.grammar_errors import GrammarError
+from llamawire_server.grammar_errors import GrammarError, error_at
 
 # Texts, comments and expressions, which are passed over; what comes before a schema.
 _PART = re.compile(r'"(?:[^"\\\n]|\\.)*"|(?://|\#)[^\n]*|/(?:[^/\\\n]|\\.)+/|(?P<schema>%json\s*(?=\{))')

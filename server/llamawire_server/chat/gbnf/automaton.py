@@ -1,7 +1,7 @@
 """The automaton of a regular part: what its texts may begin with, and how they may go on.
 
-Its states are the part's characters, each where it stands (Glushkov's construction). Counted repetitions are taken
-for uncounted ones: it knows all texts of the part, and some more.
+Its states are the part's characters, each where it stands. Counted repetitions are taken for uncounted ones: it knows
+all texts of the part, and some more.
 """
 
 from __future__ import annotations
@@ -9,38 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llamawire_server.chat.gbnf.characters import Ranges, first_bytes, overlap
-from llamawire_server.chat.gbnf.nodes import Characters, Choice, Node, Repeat, Sequence
+from llamawire_server.chat.gbnf.nodes import Characters, Node
+from llamawire_server.chat.gbnf.order import Budget, Ends, Order, bits
 
 
-class ExpenseError(Exception):
-    """It takes too much."""
-
-
-class Budget:
-    """What may be spent on looking at a grammar."""
-
-    def __init__(self, num_steps: int) -> None:
-        """A step takes about a microsecond."""
-        self._num_left = num_steps
-
-    def spend(self, num_steps: int = 1) -> None:
-        """Raises ExpenseError where nothing is left."""
-        self._num_left -= num_steps
-        if self._num_left < 0:
-            raise ExpenseError
-
-
-class Automaton:
+class Automaton(Order):
     """Sets of states are integers: bit n for state n, which are in the order of `leaves`."""
 
     def __init__(self, part: Node, budget: Budget) -> None:
         """part: as a lexeme has it."""
-        self._budget = budget
+        super().__init__(budget)
         self.leaves: list[Characters] = []
         self._first_bytes: list[int] = []
-        self._follow: list[int] = []
-        """After each state, those that may come."""
-        self.is_nullable, self.first, self.last = self._add(part)
+        self.is_nullable, self.first, self.last = self._ends(part)
         self.first_bytes = self.bytes_of(self.first)
         """The first bytes of its texts: bit n for byte n."""
 
@@ -57,42 +38,15 @@ class Automaton:
     def after(self, state: int) -> int:
         return self._follow[state]
 
-    def _add(self, node: Node) -> tuple[bool, int, int]:
-        """Whether it may be nothing; the states that it may begin with, and end with."""
-        match node:
-            case Characters():
-                self._budget.spend(1 + len(self.leaves) // 1024 + len(node.ranges))
-                state = 1 << len(self.leaves)
-                self.leaves.append(node)
-                self._first_bytes.append(first_bytes(node.ranges))
-                self._follow.append(0)
-                return False, state, state
-            case Choice(options):
-                is_nullable, first, last = False, 0, 0
-                for added in map(self._add, options):
-                    is_nullable, first, last = is_nullable or added[0], first | added[1], last | added[2]
-                return is_nullable, first, last
-            case Sequence(parts):
-                is_nullable, first, last = True, 0, 0
-                for part in parts:
-                    added = self._add(part)
-                    self._link(last, added[1])
-                    first |= added[1] if is_nullable else 0
-                    last = added[2] | (last if added[0] else 0)
-                    is_nullable = is_nullable and added[0]
-                return is_nullable, first, last
-            case Repeat(part, least, most):
-                is_nullable, first, last = self._add(part)
-                if most is None or most > 1:
-                    self._link(last, first)
-                return is_nullable or least == 0, first, last
-            case _:
-                raise AssertionError(f"{node} is not regular")
-
-    def _link(self, ends: int, begins: int) -> None:
-        for state in bits(ends):
-            self._budget.spend()
-            self._follow[state] |= begins
+    def _ends(self, node: Node) -> Ends:
+        if not isinstance(node, Characters):
+            return super()._ends(node)
+        self._budget.spend(1 + len(self.leaves) // 1024 + len(node.ranges))
+        state = 1 << len(self.leaves)
+        self.leaves.append(node)
+        self._first_bytes.append(first_bytes(node.ranges))
+        self._follow.append(0)
+        return Ends(False, state, state)
 
 
 class Meeting:
@@ -114,14 +68,6 @@ class Meeting:
                 if pair not in seen:
                     seen.add(pair)
                     waiting.append(pair)
-
-
-def bits(number: int) -> Iterator[int]:
-    """Which bits are set, the lowest first."""
-    while number:
-        lowest = number & -number
-        yield lowest.bit_length() - 1
-        number ^= lowest
 
 
 def _common(

@@ -10,39 +10,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from llamawire_server.chat.gbnf.automaton import Automaton, Budget, Meeting, bits
-from llamawire_server.chat.gbnf.nodes import (
-    Characters,
-    Choice,
-    Lexeme,
-    Node,
-    Reference,
-    Repeat,
-    Sequence,
-    walk,
-)
+from llamawire_server.chat.gbnf.automaton import Automaton, Meeting
+from llamawire_server.chat.gbnf.nodes import Characters, Lexeme, Node, Reference, walk
+from llamawire_server.chat.gbnf.order import Budget, Ends, Order, bits
 
 
-class Lexing:
+class Lexing(Order):
     """Sets of lexemes are integers: bit n for lexeme n, in the order in which the rules have them."""
 
     def __init__(self, rules: Mapping[str, Node], root: str, budget: Budget) -> None:
         """rules: whose characters are all in lexemes. Raises ExpenseError."""
         self._rules = rules
-        self._budget = budget
+        super().__init__(budget)
         self._lexemes = [node for rule in rules.values() for node in walk(rule) if isinstance(node, Lexeme)]
         self._numbers = {lexeme: number for number, lexeme in enumerate(self._lexemes)}
         self._automata = [Automaton(lexeme.part, budget) for lexeme in self._lexemes]
         self._follow = [0] * len(self._lexemes)
-        """After each lexeme, those that may come."""
-        # Whether a rule may be nothing; the lexemes that it may begin with, and end with.
-        self._ends = dict.fromkeys(rules, (False, 0, 0))
+        self._ends_of_rules = dict.fromkeys(rules, Ends(False, 0, 0))
         while True:
-            found = {name: self._look(rule) for name, rule in rules.items()}
-            if found == self._ends:
+            found = {name: self._ends(rule) for name, rule in rules.items()}
+            if found == self._ends_of_rules:
                 break
-            self._ends = found
-        self._first = self._ends[root][1]
+            self._ends_of_rules = found
+        self._first = self._ends_of_rules[root].first
         self._meetings: dict[tuple[int, int], Meeting] = {}
 
     def conflicts(self) -> dict[Lexeme, set[Characters]]:
@@ -57,39 +47,16 @@ class Lexing:
                         found.setdefault(self._lexemes[other], set()).add(automaton.leaves[state])
         return found
 
-    def _look(self, node: Node) -> tuple[bool, int, int]:
+    def _ends(self, node: Node) -> Ends:
         self._budget.spend()
         match node:
             case Lexeme():
                 number = self._numbers[node]
-                return self._automata[number].is_nullable, 1 << number, 1 << number
+                return Ends(self._automata[number].is_nullable, 1 << number, 1 << number)
             case Reference(name):
-                return self._ends[name]
-            case Choice(options):
-                is_nullable, first, last = False, 0, 0
-                for option in map(self._look, options):
-                    is_nullable, first, last = is_nullable or option[0], first | option[1], last | option[2]
-                return is_nullable, first, last
-            case Sequence(parts):
-                is_nullable, first, last = True, 0, 0
-                for part in map(self._look, parts):
-                    self._link(last, part[1])
-                    first |= part[1] if is_nullable else 0
-                    last = part[2] | (last if part[0] else 0)
-                    is_nullable = is_nullable and part[0]
-                return is_nullable, first, last
-            case Repeat(part, least, most):
-                is_nullable, first, last = self._look(part)
-                if most is None or most > 1:
-                    self._link(last, first)
-                return is_nullable or least == 0, first, last
+                return self._ends_of_rules[name]
             case _:
-                raise AssertionError(f"{node} is in no lexeme")
-
-    def _link(self, ends: int, begins: int) -> None:
-        for number in bits(ends):
-            self._budget.spend()
-            self._follow[number] |= begins
+                return super()._ends(node)
 
     def _bytes_after(self, number: int) -> int:
         """The first bytes of what may follow a lexeme."""

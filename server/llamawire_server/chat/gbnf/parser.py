@@ -17,7 +17,7 @@ from llamawire_server.chat.gbnf.nodes import (
     sequence,
     walk,
 )
-from llamawire_server.grammar_errors import GrammarError
+from llamawire_server.grammar_errors import GrammarError, error_at
 
 ROOT = "root"
 """The rule that is the whole text."""
@@ -255,6 +255,4 @@ class _Parser:
         self._at = match.end()
 
     def _fail(self, message: str, position: int | None = None) -> NoReturn:
-        before = self._text[: self._at if position is None else position]
-        column = len(before) - before.rfind("\n")
-        raise GrammarError(message, f"line {before.count(chr(10)) + 1}, column {column}")
+        raise error_at(self._text, self._at if position is None else position, message)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from llamawire_server.chat.gbnf.automaton import Budget, ExpenseError
 from llamawire_server.chat.gbnf.lark import write
 from llamawire_server.chat.gbnf.lexing import Lexing
 from llamawire_server.chat.gbnf.merging import merge, split
 from llamawire_server.chat.gbnf.nodes import Characters, Lexeme, Node, walk
+from llamawire_server.chat.gbnf.order import Budget, ExpenseError
 from llamawire_server.chat.gbnf.parser import ROOT, parse
 from llamawire_server.chat.gbnf.recursion import as_repetition
 from llamawire_server.grammar_errors import GrammarError
